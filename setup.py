@@ -1,0 +1,58 @@
+"""How jPulse is installed: `pip install -e .` in a checkout, `pip install .` anywhere else."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+
+
+def version() -> str:
+    """Read __version__ without importing the package, whose dependencies may not be there yet."""
+    for line in (ROOT / "jpulse" / "__init__.py").read_text(encoding="utf-8").splitlines():
+        if line.startswith("__version__"):
+            return line.split('"')[1]
+    raise RuntimeError("jpulse/__init__.py has no __version__ line")
+
+
+REDIS = ["redis>=5.0"]
+TEST = [
+    "pytest>=8",
+    "hypothesis>=6.100",
+    "playwright>=1.45",
+    "ruff>=0.6",
+    "mypy>=1.11",
+    "wheel",
+    *REDIS,
+]
+
+setup(
+    name="jpulse",
+    version=version(),
+    description="Real-time infrastructure: WebSocket namespaces beside REST and pages in one Tornado server",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    install_requires=["tornado>=6.6.1", "msgspec>=0.19"],
+    extras_require={"test": TEST, "redis": REDIS},
+    # templates/ and static/ stand at the top of the checkout and inside jpulse/ once
+    # installed, so that site-packages gets no folder called "static".
+    packages=["jpulse", "jpulse.templates", "jpulse.static", "handlers", "handlers.demos"],
+    package_dir={"jpulse.templates": "templates", "jpulse.static": "static"},
+    package_data={
+        "jpulse": ["py.typed"],
+        "jpulse.templates": ["**/*.html"],
+        "jpulse.static": ["**/*"],
+    },
+    entry_points={"console_scripts": ["jpulse = handlers.__main__:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Framework :: AsyncIO",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Internet :: WWW/HTTP :: HTTP Servers",
+        "Typing :: Typed",
+    ],
+)
