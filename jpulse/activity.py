@@ -1,0 +1,59 @@
+"""The log of the last five minutes: who said what in which namespace."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+KEPT_SECONDS = 300.0
+MAX_ENTRIES = 1000
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+#: What is shown of a message; the rest is cut.
+MAX_TEXT = 500
+
+
+def iso_time(seconds: float) -> str:
+    """Write a time (seconds since 1970) as `2026-11-22T18:42:00.000Z`."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class ActivityLog:
+    """Keeps references to what passed and formats them only when they are read."""
+
+    def __init__(self, max_entries: int = MAX_ENTRIES) -> None:
+        self._entries: deque[tuple[float, str, str, str, Mapping[str, Any]]] = deque(maxlen=max_entries)
+
+    def add(
+        self, now: float, namespace: str, direction: str, username: str, message: Mapping[str, Any]
+    ) -> None:
+        """Keep a message that came `in` or went `out`; the oldest falls out of a full log."""
+        self._entries.append((now, namespace, direction, username, message))
+
+    def prune(self, now: float) -> None:
+        """Forget what is older than five minutes."""
+        entries = self._entries
+        while entries and entries[0][0] <= now - KEPT_SECONDS:
+            entries.popleft()
+
+    def entries(self, now: float, limit: int = MAX_ENTRIES) -> list[dict[str, str]]:
+        """The newest `limit` entries of the last five minutes, newest first."""
+        self.prune(now)
+        return [_entry(*each) for each in islice(reversed(self._entries), limit)]
+
+
+def _entry(
+    when: float, namespace: str, direction: str, username: str, message: Mapping[str, Any]
+) -> dict[str, str]:
+    return {
+        "timestamp": iso_time(when),
+        "namespace": namespace,
+        "direction": direction,
+        "username": username,
+        "type": str(message.get("type", "")),
+        "message": _encode(message).decode()[:MAX_TEXT],
+    }
