@@ -1,0 +1,163 @@
+"""The handshake: from an HTTP request to a connection of a namespace, or a refusal that says why."""
+
+from __future__ import annotations
+
+import binascii
+import logging
+import re
+import uuid
+from base64 import b64decode
+from typing import Any, ClassVar, cast
+from urllib.parse import urlsplit
+
+from tornado.websocket import WebSocketHandler, WebSocketProtocol13
+
+from . import wire
+from .connection import Connection
+from .errors import ERROR_TEXTS
+from .namespace import Namespace
+from .transport import take_over, unmask
+from .web import BaseHandler, write_failure
+
+log = logging.getLogger("jpulse.endpoint")
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Endpoint(BaseHandler, WebSocketHandler):
+    """
+    Answers one namespace's address; `make_endpoint` makes a subclass for each.
+
+    The checks come in the order of the contract, each refused with plain HTTP and JSON,
+    so that a browser's client, which learns nothing from a failed handshake, can ask
+    with a plain GET.
+    """
+
+    namespace: ClassVar[Namespace]
+
+    async def prepare(self) -> None:
+        """Refuse who may not connect: origin 403, too many 429 or 503, not signed in 401, no role 403."""
+        if self.request.method != "GET":
+            self.set_header("Allow", "GET")
+            self._refuse(405)
+        elif not origin_allowed(
+            self.request.headers.get("Origin"), self.request.host, self.app.config.allowed_origins
+        ):
+            self._refuse(403, "This origin may not connect; the setting allowed_origins lists those that may")
+        elif not self._has_room():
+            pass
+        elif self.namespace.require_auth:
+            # Nobody can be signed in yet.
+            self._refuse(401)
+
+    async def get(self, *args: str, **kwargs: str) -> None:
+        """Complete the handshake (RFC 6455 section 4.2) and hand the socket over."""
+        if not self._asks_for_websocket():
+            self.set_header("Upgrade", "websocket")
+            self.set_header("Connection", "Upgrade")
+            self._refuse(426)
+        elif self.request.headers.get("Sec-WebSocket-Version") != "13":
+            self.set_header("Sec-WebSocket-Version", "13")
+            self._refuse(426, "Only version 13 of the WebSocket protocol is spoken here")
+        elif not valid_key(self.request.headers.get("Sec-WebSocket-Key", "")):
+            self._refuse(400, "Sec-WebSocket-Key is not 16 bytes in base64")
+        # Authentication may have taken its time: others may have come meanwhile.
+        elif self._has_room():
+            self._upgrade()
+
+    def _refuse(self, status: int, error: str | None = None) -> None:
+        log.info("%s: handshake from %s refused with %d", self.namespace.path, self.client_address, status)
+        write_failure(self, status, error or ERROR_TEXTS[status])
+
+    def _has_room(self) -> bool:
+        """Refuse with 429 who has too many connections, with 503 when all places are taken."""
+        hub, config = self.app.hub, self.app.config
+        limit = config.max_connections_per_address
+        if limit and hub.sockets_by_address.get(self.client_address, 0) >= limit:
+            self.set_header("Retry-After", "5")
+            self._refuse(429, f"More than {limit} connections from one address")
+            return False
+        if self.app.draining or hub.sockets >= config.max_connections:
+            self.set_header("Retry-After", "5")
+            self._refuse(503, "The server is stopping" if self.app.draining else "All connections are taken")
+            return False
+        return True
+
+    def _asks_for_websocket(self) -> bool:
+        headers = self.request.headers
+        upgrade = [word.strip().lower() for word in headers.get("Upgrade", "").split(",")]
+        connection = [word.strip().lower() for word in headers.get("Connection", "").split(",")]
+        return "websocket" in upgrade and "upgrade" in connection and self.request.version == "HTTP/1.1"
+
+    def _upgrade(self) -> None:
+        namespace, address = self.namespace, self.client_address
+        self.clear()
+        self.set_status(101)
+        self.clear_header("Content-Type")
+        self.set_header("Upgrade", "websocket")
+        self.set_header("Connection", "Upgrade")
+        key = self.request.headers["Sec-WebSocket-Key"]
+        self.set_header("Sec-WebSocket-Accept", WebSocketProtocol13.compute_accept_value(key))
+        self.finish()
+        stream = self.detach()
+        if stream.closed():
+            # The client went away meanwhile; it never was a connection.
+            return
+        connection = Connection(
+            namespace,
+            self.app.hub.scheduler,
+            wire.FrameParser(namespace.limits.max_message_bytes, unmask),
+            client_id=client_id(self.get_query_argument("uuid", "")),
+            ip=address,
+        )
+        self.app.hub.take_place(address)
+        take_over(stream, connection)
+        connection.start()
+
+
+def make_endpoint(namespace: Namespace) -> type[Endpoint]:
+    """Generate the Tornado handler of a namespace."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", namespace.path).strip("_") + "_endpoint"
+    return cast(type[Endpoint], type(name, (Endpoint,), {"namespace": namespace}))
+
+
+def client_id(asked_for: Any) -> str:
+    """The UUID that a client keeps, in its canonical form; a new one if it has none."""
+    if _UUID.fullmatch(asked_for):
+        return str(asked_for).lower()
+    return str(uuid.uuid4())
+
+
+def valid_key(key: str) -> bool:
+    """Tell whether a Sec-WebSocket-Key is what RFC 6455 section 4.2.1 asks for: 16 bytes in base64."""
+    try:
+        return len(b64decode(key.strip(), validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False
+
+
+def origin_allowed(origin: str | None, host: str, allowed: tuple[str, ...]) -> bool:
+    """
+    Tell whether a page of this origin may connect (RFC 6455 section 10.2).
+
+    Browsers always name it, so its absence means a program. By default the page's
+    host and port must be those that the request went to; `allowed` lists others.
+    """
+    if origin is None:
+        return True
+    origin = origin.strip().lower()
+    if origin in allowed:
+        return True
+    parts = urlsplit(origin)
+    try:
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+        wanted = urlsplit(f"//{host.lower()}")
+        return (
+            parts.scheme in _DEFAULT_PORTS
+            and parts.hostname is not None
+            and parts.hostname == wanted.hostname
+            and port == (wanted.port or _DEFAULT_PORTS[parts.scheme])
+        )
+    except ValueError:
+        return False

@@ -1,0 +1,151 @@
+"""Sockets, signals and the drain: how an application becomes a process that serves and ends well."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from .app import HTTP_TIMEOUT_SECONDS, MAX_BODY_BYTES, App
+from .errors import CloseCode, StartError
+from .logs import set_up_logging
+from .settings import Settings
+
+log = logging.getLogger("jpulse.server")
+
+#: The part of drain_seconds over which closes are spread; the rest is for the answers.
+SPREAD = 0.8
+#: With few connections a drain does not last longer than it needs.
+MAX_PACE_SECONDS = 0.25
+
+
+def bind(config: Settings) -> list[socket.socket]:
+    """Listen; StartError with one line if that cannot be."""
+    try:
+        return bind_sockets(config.port, config.address)
+    except OSError as error:
+        where = f"{config.address}:{config.port}"
+        if isinstance(error, socket.gaierror):
+            raise StartError(f"address: {config.address} is no address of this machine") from None
+        if error.errno == 98:
+            raise StartError(
+                f"port {config.port} is in use on {config.address}; choose another with --port"
+            ) from None
+        raise StartError(f"cannot listen on {where}: {error.strerror}") from None
+
+
+def tls_context(config: Settings) -> ssl.SSLContext | None:
+    """What serves HTTPS, if a certificate is set."""
+    if config.tls_certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(config.tls_certificate, config.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"tls_certificate: cannot use {config.tls_certificate}: {error}") from None
+    return context
+
+
+def serve(config: Settings, make_app: Callable[[], App]) -> None:
+    """Listen, make the application, serve until SIGTERM or SIGINT, drain."""
+    set_up_logging(config)
+    if config.processes != 1:
+        raise StartError("processes: this version serves with one process only; leave it at 1")
+    for name in ("mongo_url", "redis_url"):
+        if getattr(config, name):
+            log.warning("%s is set, but this version does not use it", name)
+    context = tls_context(config)
+    sockets = bind(config)
+    asyncio.run(_serve(make_app(), sockets, context))
+
+
+async def _serve(app: App, sockets: list[socket.socket], context: ssl.SSLContext | None) -> None:
+    server = HTTPServer(
+        app,
+        ssl_options=context,
+        idle_connection_timeout=HTTP_TIMEOUT_SECONDS,
+        body_timeout=HTTP_TIMEOUT_SECONDS,
+        max_body_size=MAX_BODY_BYTES,
+        # A header block of 64 KiB is Tornado's limit; what follows it waits in the kernel.
+    )
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+    _watch_signals(stop, hurry)
+    app.start()
+    server.add_sockets(sockets)
+    host, port = sockets[0].getsockname()[:2]
+    scheme = "https" if context else "http"
+    log.info("jPulse serves %s://%s:%d/", scheme, f"[{host}]" if ":" in host else host, port)
+    await stop.wait()
+    await drain(app, server, hurry)
+    app.stop()
+    log.info("stopped")
+
+
+def _watch_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    """The first signal drains, the second ends the drain at once."""
+
+    def on_signal() -> None:
+        if stop.is_set():
+            hurry.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+
+
+async def drain(app: App, server: HTTPServer, hurry: asyncio.Event | None = None) -> None:
+    """
+    End well within `drain_seconds`: no new connections, 1012 to the open ones, handlers finish.
+
+    The closes are spread, so that the clients do not come back all at once.
+    """
+    hurry = hurry or asyncio.Event()
+    deadline = time.monotonic() + app.config.drain_seconds
+    app.draining = True
+    server.stop()
+    log.info("draining %d connections", app.hub.sockets)
+    await _close_spread(app, hurry)
+    while (app.hub.sockets or app.hub.scheduler.tasks) and time.monotonic() < deadline and not hurry.is_set():
+        await asyncio.sleep(0.02)
+    await _cancel(app.hub.scheduler.tasks)
+    await server.close_all_connections()
+
+
+async def _close_spread(app: App, hurry: asyncio.Event) -> None:
+    connections = list(app.hub.connections())
+    if not connections:
+        return
+    pace = min(MAX_PACE_SECONDS, SPREAD * app.config.drain_seconds / len(connections))
+    started = time.monotonic()
+    for number, connection in enumerate(connections):
+        connection.close(CloseCode.RESTART, "the server restarts")
+        ahead = started + (number + 1) * pace - time.monotonic()
+        # Many connections are closed a few at a time: a sleep is not shorter than a turn of the loop.
+        if ahead > 0.005 and not hurry.is_set() and number + 1 < len(connections):
+            await _sleep_unless(hurry, ahead)
+
+
+async def _sleep_unless(hurry: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(hurry.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    """End the handlers that did not finish in time."""
+    unfinished = list(tasks)
+    if unfinished:
+        log.warning("%d handlers did not finish in time and are cancelled", len(unfinished))
+    for task in unfinished:
+        task.cancel()
+    await asyncio.gather(*unfinished, return_exceptions=True)
