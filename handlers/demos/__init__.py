@@ -1,0 +1,1 @@
+"""The demos at /hello-websocket/."""

@@ -1,0 +1,24 @@
+"""The page of the demos."""
+
+from functools import cache
+from pathlib import Path
+
+from jpulse import PageHandler
+from jpulse.app import find_folder
+
+
+@cache
+def _source(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+class DemosPage(PageHandler):
+    """Shows the demos, and the code that makes them."""
+
+    def get(self) -> None:
+        """Render the page."""
+        self.render(
+            "demos/hello.html",
+            server_code=_source(Path(__file__).with_name("cursors.py")),
+            page_code=_source(find_folder("static") / "demos" / "emoji.js"),
+        )

@@ -1,0 +1,18 @@
+"""The home page."""
+
+from jpulse import PageHandler
+
+#: What a visitor reads beside the address of a namespace that this application brings.
+TITLES = {"/api/1/ws/hello-emoji": "Emoji cursors"}
+
+
+class HomePage(PageHandler):
+    """Shows what runs here."""
+
+    def get(self) -> None:
+        """Render the page."""
+        namespaces = [
+            {"path": each.path, "title": TITLES.get(each.path, ""), "require_auth": each.require_auth}
+            for each in self.app.websockets
+        ]
+        self.render("home.html", namespaces=namespaces, has_admin=False)
