@@ -1,0 +1,1 @@
+"""Small applications that tests serve with `--app tests.apps.NAME`."""

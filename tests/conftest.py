@@ -1,0 +1,130 @@
+"""Fixtures for every test: a real server as a process of its own, ended by its pid."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 20
+#: What a server may log above the level info without failing its test.
+NOTHING: tuple[str, ...] = ()
+
+
+class Server:
+    """A running `run.py` on a free port of 127.0.0.1, with its log in a file."""
+
+    def __init__(self, log_path: Path, flags: tuple[str, ...], environ: dict[str, str], cwd: Path) -> None:
+        self._log_path = log_path
+        self._flags = flags
+        self._environ = environ
+        self._cwd = cwd
+        self.port = 0
+        #: Regular expressions of warnings and errors that this test means to cause.
+        self.expected_log: tuple[str, ...] = NOTHING
+        self.start()
+
+    def start(self) -> None:
+        """Start the process and wait until it listens; a restart takes the same port."""
+        begin = len(self.log)
+        command = [sys.executable, str(ROOT / "run.py"), "--port", str(self.port), *self._flags]
+        with self._log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self._cwd, env={**os.environ, **self._environ}
+            )
+        self.port = self._wait_for_port(begin)
+
+    def _wait_for_port(self, begin: int) -> int:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            found = re.search(r"serves https?://.*:(\d+)/", self.log[begin:])
+            if found:
+                return int(found[1])
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"the server did not start:\n{self.log[begin:]}")
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.process.pid
+
+    @property
+    def url(self) -> str:
+        """The address of the home page, without the last slash."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """All that was logged so far."""
+        return self._log_path.read_text(encoding="utf-8") if self._log_path.exists() else ""
+
+    def wait_for_log(self, pattern: str, seconds: float = 10) -> None:
+        """Wait until a line matches."""
+        wait_until(lambda: re.search(pattern, self.log) is not None, seconds, f"{pattern!r} in the log")
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
+        """Send a signal, wait for the end and return the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+    def restart(self) -> None:
+        """Stop and start again on the same port."""
+        self.stop()
+        self.start()
+
+    def unexpected_log(self) -> list[str]:
+        """Lines above info, and tracebacks, that the test did not mean to cause."""
+        lines = re.findall(r"^.*(?: WARNING | ERROR | CRITICAL |Traceback).*$", self.log, re.MULTILINE)
+        if any("Traceback" in expected for expected in self.expected_log):
+            lines = [line for line in lines if not line.startswith("Traceback")]
+        return [line for line in lines if not any(re.search(each, line) for each in self.expected_log)]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10, what: str = "the condition") -> None:
+    """Wait until something is true; fail when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """
+    Start servers: `serve("--debug", app="tests.apps.echo")`.
+
+    Each is ended after the test, which fails if one logged what it should not have.
+    """
+    servers: list[Server] = []
+
+    def start(*flags: str, app: str | None = None, environ: dict[str, str] | None = None) -> Server:
+        extra = ("--app", app) if app else ()
+        log_path = tmp_path / f"server-{len(servers)}.log"
+        data = ("--data-dir", str(tmp_path / f"data-{len(servers)}"))
+        servers.append(Server(log_path, (*data, *flags, *extra), environ or {}, ROOT))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait(10)
+    for server in servers:
+        assert server.unexpected_log() == [], server.log
+
+
+@pytest.fixture
+def server(serve: Callable[..., Server]) -> Server:
+    """A server with its defaults and the demos."""
+    return serve()
