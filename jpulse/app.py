@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.ioloop import PeriodicCallback
 from tornado.routing import Router
-from tornado.web import Application
+from tornado.web import Application, RequestHandler
 
 from .connection import Scheduler
 from .endpoint import Endpoint, make_endpoint
@@ -21,6 +22,8 @@ from .hub import Hub
 from .namespace import PREFIX, Namespace, NamespaceHandler, Registry
 from .settings import Settings
 from .web import NotFoundHandler
+
+access_log = logging.getLogger("jpulse.access")
 
 #: What is not a WebSocket and sends no headers or body is cut after so many seconds.
 HTTP_TIMEOUT_SECONDS = 60
@@ -51,6 +54,7 @@ class App(Application):
             template_path=str(find_folder("templates")),
             static_path=str(find_folder("static")),
             compress_response=True,
+            log_function=log_request,
             websocket_max_message_size=config.max_message_bytes,
         )
 
@@ -65,6 +69,20 @@ class App(Application):
         """End what runs by itself."""
         for timer in self._timers:
             timer.stop()
+
+
+def log_request(handler: RequestHandler) -> None:
+    """Log an answered request: a fault of ours as an error, what clients get wrong as information."""
+    status, request = handler.get_status(), handler.request
+    access_log.log(
+        logging.ERROR if status >= 500 and status != 503 else logging.INFO,
+        "%d %s %s %s %.1f ms",
+        status,
+        request.method,
+        request.path,
+        request.remote_ip,
+        1000 * request.request_time(),
+    )
 
 
 class NamespaceRouter(Router):
