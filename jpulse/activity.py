@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -54,6 +54,23 @@ def _entry(
         "namespace": namespace,
         "direction": direction,
         "username": username,
-        "type": str(message.get("type", "")),
-        "message": _encode(message).decode()[:MAX_TEXT],
+        "type": _shown(_type_of, message),
+        "message": _shown(_json_of, message),
     }
+
+
+def _type_of(message: Any) -> str:
+    kind = message.get("type", "") if isinstance(message, Mapping) else msgspec.to_builtins(message)["type"]
+    return str(kind)
+
+
+def _json_of(message: Any) -> str:
+    return _encode(message).decode()
+
+
+def _shown(write: Callable[[Any], str], message: Any) -> str:
+    """The beginning of a text that JSON can carry, whatever handlers have left in the message."""
+    try:
+        return write(message)[:MAX_TEXT].encode("utf-8", "replace").decode()
+    except Exception as error:  # noqa: BLE001 - whatever an application's objects raise
+        return f"(not shown: {type(error).__name__})"

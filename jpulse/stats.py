@@ -35,6 +35,10 @@ class NamespaceStats:
         return sum(self._ring)
 
     def _turn_to(self, minute: int) -> None:
+        if minute <= self._minute - MINUTES:
+            # The clock was set back: what the ring holds lies in the future.
+            self._ring = [0] * MINUTES
+            self._minute = minute
         for passed in range(max(self._minute + 1, minute - MINUTES + 1), minute + 1):
             self._ring[passed % MINUTES] = 0
         self._minute = max(minute, self._minute)

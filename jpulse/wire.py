@@ -8,7 +8,6 @@ is fed bytes as they come and hands out whole messages and control frames.
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,7 +32,18 @@ Unmask = Callable[[bytes, bytes], bytes]
 # JSON
 
 
-_encode = msgspec.json.Encoder().encode
+def _plain(value: Any) -> Any:
+    """Give msgspec what it does not take itself: subclasses of str, int and float."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    raise TypeError(f"cannot be sent as JSON: {type(value).__name__}")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
 _decode = msgspec.json.Decoder().decode
 
 NO_CONTEXT: Context = {"username": "", "ip": "0.0.0.0"}
@@ -53,9 +63,8 @@ def encode(value: Any) -> bytes:
         return _encode(value)
     except RecursionError:
         raise TypeError("cannot be sent as JSON: nested too deeply, or a cycle") from None
-    except (TypeError, OverflowError):
-        return _encode_slowly(value)
-    except UnicodeEncodeError as error:
+    except ValueError as error:
+        # A lone surrogate, or a number of more digits than Python writes.
         raise TypeError(f"cannot be sent as JSON: {error}") from None
 
 
@@ -94,14 +103,6 @@ def _check_rare(value: Any) -> None:
         )
 
 
-def _encode_slowly(value: Any) -> bytes:
-    """Encode with the standard library what msgspec does not take, such as subclasses of str."""
-    try:
-        return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
-    except (ValueError, RecursionError) as error:
-        raise TypeError(f"cannot be sent as JSON: {error}") from None
-
-
 def decode(payload: bytes) -> dict[str, Any]:
     """Read a client's message; InvalidMessage if it is not JSON (RFC 8259) or no object."""
     try:
@@ -134,7 +135,7 @@ def _as_dict(data: Any) -> dict[str, Any]:
     if isinstance(data, Mapping):
         return dict(data)
     if isinstance(data, msgspec.Struct):
-        return msgspec.structs.asdict(data)
+        return dict(_decode(encode(data)))
     raise TypeError(f'data is an object such as {{"type": "news"}}, not {type(data).__name__}')
 
 
@@ -266,7 +267,9 @@ class FrameParser:
         return len(self._buffer) - self._position
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the socket."""
+        """Take bytes from the socket; after a failure they are dropped."""
+        if self._failure is not None:
+            return
         if self._position < len(self._buffer):
             self._buffer = self._buffer[self._position :] + data
         else:
@@ -446,3 +449,7 @@ class FrameParser:
             self._decoder.decode(payload, final)
         except UnicodeDecodeError:
             raise ProtocolError(CloseCode.INVALID_PAYLOAD, "a text message is not UTF-8") from None
+        pending = self._decoder.getstate()[0]
+        # Python waits for a surrogate's third byte, though its second cannot be in UTF-8.
+        if len(pending) == 2 and pending[0] == 0xED and pending[1] > 0x9F:
+            raise ProtocolError(CloseCode.INVALID_PAYLOAD, "a text message is not UTF-8")
