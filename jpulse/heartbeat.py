@@ -45,7 +45,7 @@ class Heartbeat:
         late = self._last_sweep is not None and now - self._last_sweep > self.tick + 1.0
         self._last_sweep = now
         silent = []
-        for connection in self._hub.connections():
+        for connection in list(self._hub.connections()):
             if now >= connection.next_ping_at:
                 self._ping(connection, now)
             if now - connection.last_heard >= self._silence and not connection.busy:
