@@ -526,7 +526,7 @@ class Connection(BaseConnection):
         self._answered = answered
         try:
             result = handler(self)
-        except Exception as error:  # noqa: BLE001 - whatever an application raises
+        except BaseException as error:  # noqa: BLE001 - whatever an application raises, even SystemExit
             self._on_handler_error(error)
             return None
         return result if result is not None and isawaitable(result) else None
@@ -541,7 +541,14 @@ class Connection(BaseConnection):
         while pending is not None:
             try:
                 await pending
-            except Exception as error:  # noqa: BLE001 - whatever an application raises
+            except asyncio.CancelledError as error:
+                if _is_cancelled():
+                    self._give_up()
+                    raise
+                self._on_handler_error(error)
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever an application raises, even SystemExit
                 self._on_handler_error(error)
             pending = self._next_in_turn()
         self._busy = False
@@ -563,15 +570,25 @@ class Connection(BaseConnection):
             return self._call(self.namespace.disconnect_handler)
         return None
 
-    def _on_handler_error(self, error: Exception) -> None:
+    def _give_up(self) -> None:
+        """Say good-bye although a handler was cut short: a drain is over."""
+        if self._inbox:
+            self._inbox.clear()
+        pending = self._next_in_turn()
+        if pending is not None:
+            # It gets the moment that the loop still has.
+            self.scheduler.spawn(_await(pending))
+
+    def _on_handler_error(self, error: BaseException) -> None:
         """Log what a handler raised; the client hears of it if it was `on_message`."""
         path = self.namespace.path
         if isinstance(error, ClientError):
-            log.info("%s: refused client %s: %s", path, self.client_id, error)
-            code, text = error.code, error.message
+            code, text = error.code, _text_of(error)
+            log.info("%s: refused client %s: %s", path, self.client_id, text)
         else:
             log.error("%s: a handler failed for client %s", path, self.client_id, exc_info=error)
-            code, text = 500, f"{type(error).__name__}: {error}" if self.namespace.debug else ERROR_TEXTS[500]
+            code = 500
+            text = f"{type(error).__name__}: {_text_of(error)}" if self.namespace.debug else ERROR_TEXTS[500]
         if self._answered:
             self.send_frame(wire.frame(wire.failure(text, code)))
 
@@ -590,3 +607,21 @@ class Connection(BaseConnection):
     def on_closed(self) -> None:
         """Give the place back that the handshake took."""
         self.namespace.on_socket_closed(self)
+
+
+def _text_of(error: BaseException) -> str:
+    """What an exception says, in characters that can be sent, even if it cannot say it."""
+    try:
+        return str(error).encode("utf-8", "replace").decode()
+    except Exception:  # noqa: BLE001 - an application's __str__ raises what it likes
+        return "it cannot be shown"
+
+
+def _is_cancelled() -> bool:
+    """Tell a task that is being cancelled from a handler that raised CancelledError by itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _await(pending: Awaitable[Any]) -> None:
+    await pending

@@ -73,13 +73,20 @@ class ClientError(JPulseError):
 
     def __init__(self, message: str, code: int = 400) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = str(message)
         self.code = code
 
 
-class SettingsError(JPulseError):
+class OneLineError(JPulseError):
+    """Shown to the operator as one line, whatever the values in it hold."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.replace("\r", "\\r").replace("\n", "\\n"))
+
+
+class SettingsError(OneLineError):
     """A setting has a wrong value; the text is one line and names the setting and the fix."""
 
 
-class StartError(JPulseError):
+class StartError(OneLineError):
     """The server cannot start; the text is one line that says why."""
