@@ -125,6 +125,10 @@ def create_app(
 def _set_up(app: App, name: str) -> None:
     try:
         module = importlib.import_module(name)
+    except (TypeError, ValueError):
+        raise StartError(
+            f"app: {name} is no name of a module; name it as in `import package.module`"
+        ) from None
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
             raise

@@ -7,8 +7,7 @@ import logging
 import re
 import uuid
 from base64 import b64decode
-from typing import Any, ClassVar, cast
-from urllib.parse import urlsplit
+from typing import ClassVar, cast
 
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 
@@ -16,13 +15,13 @@ from . import wire
 from .connection import Connection
 from .errors import ERROR_TEXTS
 from .namespace import Namespace
+from .settings import split_origin
 from .transport import take_over, unmask
 from .web import BaseHandler, write_failure
 
 log = logging.getLogger("jpulse.endpoint")
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 class Endpoint(BaseHandler, WebSocketHandler):
@@ -108,7 +107,7 @@ class Endpoint(BaseHandler, WebSocketHandler):
             namespace,
             self.app.hub.scheduler,
             wire.FrameParser(namespace.limits.max_message_bytes, unmask),
-            client_id=client_id(self.get_query_argument("uuid", "")),
+            client_id=client_id(self.request.query_arguments.get("uuid", [b""])[-1]),
             ip=address,
         )
         self.app.hub.take_place(address)
@@ -122,10 +121,10 @@ def make_endpoint(namespace: Namespace) -> type[Endpoint]:
     return cast(type[Endpoint], type(name, (Endpoint,), {"namespace": namespace}))
 
 
-def client_id(asked_for: Any) -> str:
+def client_id(asked_for: bytes) -> str:
     """The UUID that a client keeps, in its canonical form; a new one if it has none."""
     if _UUID.fullmatch(asked_for):
-        return str(asked_for).lower()
+        return asked_for.decode().lower()
     return str(uuid.uuid4())
 
 
@@ -146,18 +145,8 @@ def origin_allowed(origin: str | None, host: str, allowed: tuple[str, ...]) -> b
     """
     if origin is None:
         return True
-    origin = origin.strip().lower()
-    if origin in allowed:
-        return True
-    parts = urlsplit(origin)
-    try:
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
-        wanted = urlsplit(f"//{host.lower()}")
-        return (
-            parts.scheme in _DEFAULT_PORTS
-            and parts.hostname is not None
-            and parts.hostname == wanted.hostname
-            and port == (wanted.port or _DEFAULT_PORTS[parts.scheme])
-        )
-    except ValueError:
+    found = split_origin(origin)
+    if found is None:
         return False
+    # The scheme is the browser's: behind a proxy we cannot know whether it speaks TLS.
+    return found == split_origin(f"{found[0]}://{host}") or found in [split_origin(each) for each in allowed]

@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -30,6 +31,8 @@ def bind(config: Settings) -> list[socket.socket]:
     """Listen; StartError with one line if that cannot be."""
     try:
         return bind_sockets(config.port, config.address)
+    except UnicodeError:
+        raise StartError(f"address: {config.address} is no address") from None
     except OSError as error:
         where = f"{config.address}:{config.port}"
         if isinstance(error, socket.gaierror):
@@ -44,13 +47,26 @@ def bind(config: Settings) -> list[socket.socket]:
 def tls_context(config: Settings) -> ssl.SSLContext | None:
     """What serves HTTPS, if a certificate is set."""
     if config.tls_certificate is None:
+        if config.tls_key is not None:
+            raise StartError("tls_certificate: tls_key needs it; name the file with the certificate chain")
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for name in ("tls_certificate", "tls_key"):
+        _need_file(name, getattr(config, name))
     try:
         context.load_cert_chain(config.tls_certificate, config.tls_key)
     except (OSError, ssl.SSLError) as error:
         raise StartError(f"tls_certificate: cannot use {config.tls_certificate}: {error}") from None
     return context
+
+
+def _need_file(name: str, path: Path | None) -> None:
+    """Say which of two files cannot be read, as OpenSSL does not."""
+    try:
+        if path is not None:
+            path.open("rb").close()
+    except OSError as error:
+        raise StartError(f"{name}: cannot read {path}: {error.strerror}") from None
 
 
 def serve(config: Settings, make_app: Callable[[], App]) -> None:

@@ -21,6 +21,8 @@ from .errors import SettingsError
 
 ENVIRONMENT_PREFIX = "JPULSE_"
 TRUE_WORDS = ("1", "true", "yes", "on")
+#: The ports that an origin does not name.
+DEFAULT_PORTS = {"http": 80, "https": 443}
 FALSE_WORDS = ("0", "false", "no", "off", "")
 
 #: Turns what a flag, the environment or a file holds into the setting's value; ValueError says what it wants.
@@ -91,6 +93,11 @@ def text(value: Any) -> str:
     return value.strip()
 
 
+def path(value: Any) -> Path:
+    """Accept the name of a file or folder."""
+    return value if isinstance(value, Path) else Path(text(value))
+
+
 def optional_text(value: Any) -> str | None:
     """Accept a text; an empty one means none."""
     return None if value is None or value == "" else text(value)
@@ -103,8 +110,12 @@ def url(*schemes: str) -> Check:
     def check(value: Any) -> str | None:
         if value is None or value == "":
             return None
-        if not isinstance(value, str) or urlsplit(value).scheme not in schemes:
+        if not isinstance(value, str) or not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError(wanted)
+        try:
+            urlsplit(value)
+        except ValueError:
+            raise ValueError(wanted) from None
         return value
 
     return check
@@ -123,12 +134,26 @@ def items(one: Callable[[str], str]) -> Check:
 
 
 def origin(value: str) -> str:
-    """Accept an origin (RFC 6454): scheme, host, and a port that is not the scheme's own."""
-    parts = urlsplit(value.lower())
-    bare = f"{parts.scheme}://{parts.netloc}"
-    if parts.scheme not in ("http", "https") or not parts.hostname or value.lower().rstrip("/") != bare:
+    """Accept an origin (RFC 6454) and write it as browsers do: without the scheme's own port."""
+    found = split_origin(value)
+    if found is None:
         raise ValueError("origins such as https://example.com, separated by commas")
-    return bare
+    scheme, host, port = found
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{host}" if port == DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{port}"
+
+
+def split_origin(value: str) -> tuple[str, str, int] | None:
+    """Read an origin into scheme, host and port; None if it is none, as "null" is."""
+    try:
+        parts = urlsplit(value.strip().lower())
+        port = parts.port
+    except ValueError:
+        return None
+    bare = parts.scheme in DEFAULT_PORTS and "@" not in parts.netloc and not parts.path.strip("/")
+    if not bare or not parts.hostname or "*" in parts.netloc or parts.query or parts.fragment:
+        return None
+    return parts.scheme, parts.hostname, port if port is not None else DEFAULT_PORTS[parts.scheme]
 
 
 def network(value: str) -> str:
@@ -150,29 +175,23 @@ class Settings:
     port: int = _setting(8080, integer(0, 65535), "TCP port to listen on; 0 takes a free one and logs it")
     address: str = _setting("127.0.0.1", text, "address to listen on; 0.0.0.0 for every IPv4 interface")
     processes: int = _setting(1, integer(0, 1024), "server processes; 0 means one per core")
-    data_dir: Path = _setting(
-        Path("data"), lambda value: Path(text(str(value))), "folder for the embedded database"
-    )
+    data_dir: Path = _setting(Path("data"), path, "folder for the embedded database")
     mongo_url: str | None = _setting(
         None, url("mongodb", "mongodb+srv"), "MongoDB to use instead of the embedded database"
     )
     redis_url: str | None = _setting(
         None, url("redis", "rediss", "unix"), "Redis that bridges several processes"
     )
-    config: Path | None = _setting(
-        None, lambda value: Path(text(str(value))), "TOML file with settings: name = value"
-    )
+    config: Path | None = _setting(None, path, "TOML file with settings: name = value")
     app: str | None = _setting(
         None, optional_text, "module whose setup(app) is called before serving: package.module"
     )
     tls_certificate: Path | None = _setting(
         None,
-        lambda value: Path(text(str(value))),
+        path,
         "PEM file with the certificate chain; serves HTTPS and WSS",
     )
-    tls_key: Path | None = _setting(
-        None, lambda value: Path(text(str(value))), "PEM file with the private key, if not in tls_certificate"
-    )
+    tls_key: Path | None = _setting(None, path, "PEM file with the private key, if not in tls_certificate")
     ping_interval: float = _setting(30.0, seconds(0.05), "seconds between two pings to a client")
     pong_timeout: float = _setting(
         5.0, seconds(0.05), "seconds beyond ping_interval after which a silent client is gone"
@@ -224,8 +243,8 @@ class Settings:
             **_checked(variables, variable_name),
             **_checked(flags, flag_name),
         }
-        path = values.get("config")
-        from_file = _checked(_read_file(path), lambda name: f"{name} in {path}") if path else {}
+        file = values.get("config")
+        from_file = _checked(_read_file(file), lambda name: f"{name} in {file}") if file else {}
         return cls(**{**from_file, **values})
 
 

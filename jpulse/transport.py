@@ -188,11 +188,12 @@ def take_over(stream: IOStream, connection: BaseConnection) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     kind = TlsTransport if isinstance(sock, ssl.SSLSocket) else SocketTransport
     transport = kind(sock, connection)
+    if early:
+        # Planned before reading is: a TLS socket is read at once.
+        asyncio.get_running_loop().call_soon(transport._deliver, early)
     transport.resume_reading()
     if unsent:
         connection.queued_bytes = transport.send(unsent)
-    if early:
-        asyncio.get_running_loop().call_soon(transport._deliver, early)
 
 
 def _unsent(stream: IOStream) -> bytes:
