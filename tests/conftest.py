@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ class Server:
         self._environ = environ
         self._cwd = cwd
         self.port = 0
+        #: How much of the log was checked and is not checked again.
+        self._checked = 0
         #: Regular expressions of warnings and errors that this test means to cause.
         self.expected_log: tuple[str, ...] = NOTHING
         self.start()
@@ -85,10 +88,21 @@ class Server:
 
     def unexpected_log(self) -> list[str]:
         """Lines above info, and tracebacks, that the test did not mean to cause."""
-        lines = re.findall(r"^.*(?: WARNING | ERROR | CRITICAL |Traceback).*$", self.log, re.MULTILINE)
+        pattern = r"^.*(?: WARNING | ERROR | CRITICAL |Traceback).*$"
+        lines = re.findall(pattern, self.log[self._checked :], re.MULTILINE)
         if any("Traceback" in expected for expected in self.expected_log):
             lines = [line for line in lines if not line.startswith("Traceback")]
         return [line for line in lines if not any(re.search(each, line) for each in self.expected_log)]
+
+    @contextmanager
+    def lent(self) -> Iterator[Server]:
+        """Lend a shared server to one test, which answers for what is logged and leaves it alive."""
+        try:
+            yield self
+            assert self.process.poll() is None, f"the server has ended:\n{self.log}"
+            assert self.unexpected_log() == [], self.log[self._checked :]
+        finally:
+            self._checked, self.expected_log = len(self.log), NOTHING
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10, what: str = "the condition") -> None:
@@ -99,20 +113,16 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10, what: str = "
         time.sleep(0.01)
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """
-    Start servers: `serve("--debug", app="tests.apps.echo")`.
-
-    Each is ended after the test, which fails if one logged what it should not have.
-    """
+def _serving(folder: Path) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
-    def start(*flags: str, app: str | None = None, environ: dict[str, str] | None = None) -> Server:
+    def start(
+        *flags: str, app: str | None = None, environ: dict[str, str] | None = None, cwd: Path = ROOT
+    ) -> Server:
         extra = ("--app", app) if app else ()
-        log_path = tmp_path / f"server-{len(servers)}.log"
-        data = ("--data-dir", str(tmp_path / f"data-{len(servers)}"))
-        servers.append(Server(log_path, (*data, *flags, *extra), environ or {}, ROOT))
+        log_path = folder / f"server-{len(servers)}.log"
+        data = ("--data-dir", str(folder / f"data-{len(servers)}"))
+        servers.append(Server(log_path, (*data, *flags, *extra), environ or {}, cwd))
         return servers[-1]
 
     yield start
@@ -122,6 +132,22 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
             server.process.wait(10)
     for server in servers:
         assert server.unexpected_log() == [], server.log
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """
+    Start servers: `serve("--debug", app="tests.apps.behaviours")`.
+
+    Each is ended after the test, which fails if one logged what it should not have.
+    """
+    yield from _serving(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def serve_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Start servers that a module's tests share; each test takes one through `Server.lent`."""
+    yield from _serving(tmp_path_factory.mktemp("servers"))
 
 
 @pytest.fixture

@@ -5,10 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import socket
 import ssl
+import struct
+from contextlib import suppress
 from typing import Any
 
+#: A socket that does not block has nothing to give or to take.
+NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 
 
@@ -22,8 +27,9 @@ def client_frame(payload: bytes, opcode: int = TEXT, *, fin: bool = True, mask: 
         head = bytes((126 | 0x80,)) + length.to_bytes(2, "big")
     else:
         head = bytes((127 | 0x80,)) + length.to_bytes(8, "big")
-    masked = bytes(byte ^ mask[index & 3] for index, byte in enumerate(payload))
-    return bytes((opcode | (0x80 if fin else 0),)) + head + mask + masked
+    repeated = (mask * (length // 4 + 1))[:length]
+    masked = int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")
+    return bytes((opcode | (0x80 if fin else 0),)) + head + mask + masked.to_bytes(length, "big")
 
 
 class RawClient:
@@ -41,24 +47,36 @@ class RawClient:
         shake_hands: bool = True,
     ) -> None:
         self.socket: socket.socket = socket.socket()
+        self._received = b""
+        self.port = port
+        try:
+            self._connect(timeout, receive_buffer, tls)
+            if shake_hands:
+                self.send(self.handshake_request(path, headers))
+                status, _ = self.read_head()
+                assert status == 101, status
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def _connect(self, timeout: float, receive_buffer: int | None, tls: ssl.SSLContext | None) -> None:
         self.socket.settimeout(timeout)
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.connect(("127.0.0.1", port))
+        self.socket.connect(("127.0.0.1", self.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
-        self._received = b""
-        self.port = port
-        if shake_hands:
-            self.send(self.handshake_request(path, headers))
-            status, _ = self.read_head()
-            assert status == 101, status
 
     def __enter__(self) -> RawClient:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self.socket.close()
+
+    def reset(self) -> None:
+        """Vanish: close the socket so that the server gets RST."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
     def handshake_request(self, path: str, headers: dict[str, str] | None = None) -> bytes:
@@ -77,6 +95,21 @@ class RawClient:
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
         self.socket.sendall(data)
+
+    def exchange(self, data: bytes) -> None:
+        """Send bytes, and keep what comes meanwhile for later reads, so that neither side waits."""
+        timeout, rest = self.socket.gettimeout(), memoryview(data)
+        self.socket.setblocking(False)
+        try:
+            while rest:
+                ready = select.select([self.socket], [self.socket], [], timeout)
+                assert any(ready), "the server neither reads nor sends"
+                with suppress(*NOT_NOW):
+                    rest = rest[self.socket.send(rest[:65536]) :]
+                with suppress(*NOT_NOW):
+                    self._read_more()
+        finally:
+            self.socket.settimeout(timeout)
 
     def send_json(self, value: Any) -> None:
         """Send a text frame of JSON."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from jpulse import App, ClientError, Connection, NamespaceHandler
+
+log = logging.getLogger("tests.behaviours")
 
 
 class Echo(NamespaceHandler):
@@ -25,6 +28,13 @@ class Unlimited(Echo):
     max_messages_per_second = 0
 
 
+class Strict(Echo):
+    """Echoes five messages a second, ten in a burst."""
+
+    path = "/api/1/ws/strict"
+    max_messages_per_second = 5
+
+
 class Slow(NamespaceHandler):
     """Awaits `seconds` for every message, and tells when each began and ended."""
 
@@ -38,6 +48,32 @@ class Slow(NamespaceHandler):
         await asyncio.sleep(conn.message.get("seconds", 0))
         # Whatever came meanwhile, this is still the message that this call is for.
         conn.send({"type": "end", "number": conn.message["number"]})
+        log.info("slow: ended %s", conn.message["number"])
+
+    def on_disconnect(self, conn: Connection) -> None:
+        """Tell the log."""
+        log.info("slow: left %s", conn.client_id)
+
+
+class Gate(NamespaceHandler):
+    """Keeps its handlers at work until another connection opens the gate."""
+
+    path = "/api/1/ws/gate"
+    max_messages_per_second = 0
+
+    def __init__(self) -> None:
+        self.opened: asyncio.Event | None = None
+
+    async def on_message(self, conn: Connection) -> None:
+        """Wait at the gate, or open it."""
+        if self.opened is None or self.opened.is_set():
+            self.opened = asyncio.Event()
+        if conn.message.get("type") == "open":
+            self.opened.set()
+        elif conn.message.get("type") == "wait":
+            conn.send({"type": "waiting"})
+            await self.opened.wait()
+        conn.send({"type": "handled", "number": conn.message.get("number")})
 
 
 class Failing(NamespaceHandler):
@@ -61,18 +97,54 @@ class Failing(NamespaceHandler):
         self._fail(conn)
 
     def _fail(self, conn: Connection) -> None:
-        what = conn.message.get("what")
+        what, text = conn.message.get("what"), conn.message.get("text")
         if what == "client error":
-            raise ClientError("title: is empty", 422)
+            raise ClientError(text or "title: is empty", 422)
+        if what == "client error that is no text":
+            raise ClientError("name: \ud800 is half a character", 422)
         if what == "not json":
             self.broadcast({"type": "x", "value": object()})
         if what == "error":
-            raise RuntimeError("secret of on_message")
+            raise RuntimeError(text or "secret of on_message")
+        if what == "unprintable":
+            raise Unprintable
+        if what == "half a character":
+            raise RuntimeError("no file \udcff")
+        if what == "cancelled":
+            raise asyncio.CancelledError
+        if what == "exit":
+            raise SystemExit(3)
         conn.send({"type": "fine"})
 
     async def on_disconnect(self, conn: Connection) -> None:
         """Always fail."""
         raise RuntimeError("secret of on_disconnect")
+
+
+class FailingLater(NamespaceHandler):
+    """Raises in those handlers of which `Failing` has the other kind."""
+
+    path = "/api/1/ws/failing-later"
+
+    async def on_connect(self, conn: Connection) -> None:
+        """Fail after awaiting."""
+        await asyncio.sleep(0)
+        raise RuntimeError("secret of a late on_connect")
+
+    def on_message(self, conn: Connection) -> None:
+        """Answer."""
+        conn.send({"type": "fine"})
+
+    def on_disconnect(self, conn: Connection) -> None:
+        """Fail at once."""
+        raise RuntimeError("secret of a plain on_disconnect")
+
+
+class Unprintable(Exception):
+    """An exception that cannot even be shown."""
+
+    def __str__(self) -> str:
+        raise ValueError("this exception has no text")
 
 
 class Diary(NamespaceHandler):
@@ -96,7 +168,7 @@ class Diary(NamespaceHandler):
 
 
 class Flood(NamespaceHandler):
-    """Broadcasts `count` messages of `size` bytes when asked to."""
+    """Broadcasts `count` messages of `size` bytes when asked to, and closes if it is told a code."""
 
     path = "/api/1/ws/flood"
     max_messages_per_second = 0
@@ -107,6 +179,19 @@ class Flood(NamespaceHandler):
             self.broadcast({"type": "flood", "number": number, "pad": "x" * conn.message.get("size", 0)})
         if conn.message.get("type") == "ask":
             conn.send({"type": "answer"})
+        if "close" in conn.message:
+            conn.close(conn.message["close"])
+
+
+class Narrow(Flood):
+    """Floods with an outbox of 16 KiB, and on_disconnect sends to those who are left."""
+
+    path = "/api/1/ws/narrow"
+    max_outbox_bytes = 16384
+
+    def on_disconnect(self, conn: Connection) -> None:
+        """Tell that it is over."""
+        self.broadcast({"type": "left", "clientId": conn.client_id})
 
 
 class Closer(NamespaceHandler):
@@ -134,13 +219,40 @@ class Admins(NamespaceHandler):
     require_roles = ("admin",)
 
 
+HANDLERS = (
+    Echo,
+    Unlimited,
+    Strict,
+    Slow,
+    Gate,
+    Failing,
+    FailingLater,
+    Diary,
+    Flood,
+    Narrow,
+    Closer,
+    Members,
+    Admins,
+)
+
+
+def statistics(app: App) -> dict[str, Any]:
+    """What tests look at: the public figures, and the places that sockets take."""
+    return {
+        "type": "stats",
+        "stats": app.websockets.get_stats(),
+        "sockets": app.hub.sockets,
+        "dropped": {each.path: each.stats.dropped for each in app.websockets},
+    }
+
+
 def setup(app: App) -> None:
     """Register all of them, one by chaining, and a namespace that tells the statistics."""
-    for handler in (Echo, Unlimited, Slow, Failing, Diary, Flood, Closer, Members, Admins):
+    for handler in HANDLERS:
         app.websockets.register(handler)
     chained = app.websockets.create_namespace("/api/1/ws/chained")
     chained.on_connect(lambda conn: conn.send({"type": "hello"})).on_message(
         lambda conn: chained.broadcast({"type": "said", "text": conn.message.get("text")}, conn.ctx)
     ).on_disconnect(lambda conn: chained.broadcast({"type": "bye"}))
-    stats = app.websockets.create_namespace("/api/1/ws/stats")
-    stats.on_message(lambda conn: conn.send({"type": "stats", "stats": app.websockets.get_stats()}))
+    stats = app.websockets.create_namespace("/api/1/ws/stats", max_messages_per_second=0)
+    stats.on_message(lambda conn: conn.send(statistics(app)))
