@@ -93,7 +93,7 @@ class Scheduler:
     `send()`: with 16 broadcasts in flight that is a tenth of the cost of one each.
     """
 
-    __slots__ = ("_call_soon", "close_seconds", "ending", "tasks", "waiting")
+    __slots__ = ("call_soon", "close_seconds", "ending", "tasks", "waiting")
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Scheduler:
         call_soon: Callable[[Callable[[], None]], object] = _call_soon,
     ) -> None:
         self.close_seconds = close_seconds
-        self._call_soon = call_soon
+        self.call_soon = call_soon
         #: Connections whose outbox got its first frame in this turn.
         self.waiting: list[BaseConnection] = []
         #: Connections between their close frame and the end of their socket.
@@ -111,7 +111,7 @@ class Scheduler:
 
     def plan_flush(self) -> None:
         """Flush at the end of this turn; call it before the first connection is put in `waiting`."""
-        self._call_soon(self.flush)
+        self.call_soon(self.flush)
 
     def flush(self) -> None:
         """Send the outboxes of all that wait."""
@@ -363,6 +363,7 @@ class Connection(BaseConnection):
         "message",
         "namespace",
         "next_ping_at",
+        "session_id",
         "user",
         "username",
     )
@@ -375,11 +376,14 @@ class Connection(BaseConnection):
         *,
         client_id: str,
         user: Any = None,
+        session_id: str = "",
         ip: str = "0.0.0.0",
     ) -> None:
         super().__init__(scheduler, parser, namespace.limits.max_outbox_bytes)
         self.namespace = namespace
         self.client_id = client_id
+        #: The session that the handshake brought; "" for a guest.
+        self.session_id = session_id
         self.user = user
         self.username: str = user.username if user is not None else ""
         #: The client's IP address.
@@ -601,6 +605,10 @@ class Connection(BaseConnection):
             self._inbox_bytes = 0
         self.namespace.leave(self)
         self._ended = True
+        # In a turn of its own: a good-bye that is broadcast may end others, whose good-byes end others...
+        self.scheduler.call_soon(self._say_goodbye)
+
+    def _say_goodbye(self) -> None:
         if not self._busy:
             self._work_on(self._next_in_turn())
 
