@@ -1156,6 +1156,7 @@ const TOAST_RULES = [
         --jpulse-warning: #8f5b00; --jpulse-error: #b3261e;
         position: fixed; z-index: 2147483000; right: 1rem; bottom: 1rem;
         width: min(24rem, calc(100vw - 2rem)); max-height: calc(100vh - 2rem); overflow-y: auto;
+        display: flex; flex-direction: column-reverse;
         pointer-events: none; font: 1rem/1.4 system-ui, sans-serif; }`,
     `@media (prefers-color-scheme: dark) { .jpulse-toasts {
         --jpulse-surface: #232a35; --jpulse-text: #edf1f7; --jpulse-edge: #465162;
@@ -1219,7 +1220,8 @@ function makeToastArea() {
         const box = element('section', 'jpulse-toasts', { 'aria-label': 'Notifications' });
         const polite = liveRegion('status', 'polite');
         const assertive = liveRegion('alert', 'assertive');
-        box.append(polite, assertive);
+        // Reversed by the styles: where not all fit, the box is scrolled to its end, to the errors.
+        box.append(assertive, polite);
         toastArea = { box, polite, assertive };
     }
     if (!toastArea.box.isConnected) {
