@@ -190,7 +190,7 @@ class BaseConnection:
     def data_received(self, data: bytes) -> None:
         """Take bytes from the socket."""
         self.last_heard = monotonic()
-        if self.state is not ENDING:
+        if self.state is OPEN or self.state is CLOSING:
             self.parser.feed(data)
             self.read_frames()
 
@@ -225,7 +225,7 @@ class BaseConnection:
         try:
             while not self._reading_paused:
                 message = parser.next()
-                if message is None or self.state is ENDING:
+                if message is None or self.state is ENDING or self.state is CLOSED:
                     return
                 opcode, payload = message
                 if opcode >= wire.CLOSE:
@@ -269,8 +269,9 @@ class BaseConnection:
 
     def _fail(self, error: ProtocolError) -> None:
         """Fail the connection (RFC 6455 section 7.1.7): say why, and hear nothing more."""
-        was_open = self.state is OPEN
-        if was_open:
+        if self.state is CLOSED:
+            return
+        if self.state is OPEN:
             self._end(ENDING, error.code, wire.close_frame(error.code, error.reason))
             self.on_end(by_peer=False)
         self.state = ENDING

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from .errors import SettingsError
@@ -234,7 +234,13 @@ class Settings:
 
         SettingsError has the one line to show. `--help` and `--version` print and raise SystemExit(0).
         """
-        flags = {name: value for name, value in vars(parser().parse_args(argv)).items() if value is not None}
+        settings, words, _ = read_command_line(argv, environ)
+        if words:
+            raise SettingsError(f"unrecognized arguments: {' '.join(words)}; --help lists every setting")
+        return settings
+
+    @classmethod
+    def _from_sources(cls, flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
         # An empty variable counts as absent, as container files like to have it.
         variables = {
             name: environ[variable_name(name)] for name in names() if environ.get(variable_name(name))
@@ -246,6 +252,26 @@ class Settings:
         file = values.get("config")
         from_file = _checked(_read_file(file), lambda name: f"{name} in {file}") if file else {}
         return cls(**{**from_file, **values})
+
+
+class CommandLine(NamedTuple):
+    """What a command line says besides settings: `user add ann --roles user,admin`."""
+
+    settings: Settings
+    #: The words that are no flags.
+    words: list[str]
+    roles: str | None
+
+
+def read_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> CommandLine:
+    """Read settings as `Settings.load` does, and the words of a command."""
+    flags = {
+        name: value for name, value in vars(parser().parse_intermixed_args(argv)).items() if value is not None
+    }
+    words, roles = flags.pop("words"), flags.pop("roles", None)
+    if roles is not None and words[:1] != ["user"]:
+        raise SettingsError("--roles goes with `user add`; --help lists every setting")
+    return CommandLine(Settings._from_sources(flags, environ), words, roles)
 
 
 def names() -> list[str]:
@@ -273,6 +299,13 @@ def parser() -> argparse.ArgumentParser:
         description="Serve jPulse. Every setting can also come from the environment "
         f"({ENVIRONMENT_PREFIX}PORT=8080) or from a TOML file (--config).",
     )
+    result.add_argument(
+        "words",
+        nargs="*",
+        metavar="user …",
+        help="manage users: user add NAME, user passwd|enable|disable|roles NAME, user list",
+    )
+    result.add_argument("--roles", metavar="VALUE", help="roles of a user, separated by commas [user]")
     result.add_argument("--version", action="version", version=f"jpulse {__version__}")
     for field in dataclasses.fields(Settings):
         shown = _shown(field.default)

@@ -555,7 +555,7 @@ def test_help(tmp_path: Path) -> None:
     shown = {entry.split()[0].rstrip(","): " ".join(entry.split()) for entry in entries}
     for field in dataclasses.fields(Settings):
         assert shown[flag_name(field.name)].endswith(f"[{written(field.default)}]")
-    assert set(shown) == {"--version", *map(flag_name, names())}
+    assert set(shown) == {"--version", "--roles", *map(flag_name, names())}
 
 
 def test_version(tmp_path: Path) -> None:
