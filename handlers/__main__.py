@@ -1,14 +1,18 @@
 """The command `jpulse`, which equals `python run.py`: flags become settings, settings become a server."""
 
+import asyncio
 import os
 import sys
 from collections.abc import Sequence
 
 from handlers import NAMESPACES, ROUTES
 from jpulse import create_app
+from jpulse.app import make_store
 from jpulse.errors import SettingsError, StartError
 from jpulse.server import serve
-from jpulse.settings import Settings
+from jpulse.settings import Settings, read_command_line
+from jpulse.users import USAGE
+from jpulse.users import run as manage_users
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,8 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # `--app package.module` is looked for where the user stands, also by the installed command.
     sys.path.insert(0, os.getcwd())
     try:
-        config = Settings.load(sys.argv[1:] if argv is None else argv, os.environ)
-        serve(config, lambda: create_app(config, ROUTES, NAMESPACES))
+        config, words, roles = read_command_line(sys.argv[1:] if argv is None else argv, os.environ)
+        if words:
+            return _manage(config, words, roles)
+        serve(config, lambda: create_app(config, ROUTES, NAMESPACES), os.environ.get("JPULSE_ADMIN_PASSWORD"))
     except SettingsError as error:
         print(f"jpulse: {error}", file=sys.stderr)
         return 2
@@ -25,6 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"jpulse: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _manage(config: Settings, words: Sequence[str], roles: str | None) -> int:
+    if words[0] != "user":
+        raise SettingsError(f"there is no command {words[0]!r}; there is: {USAGE}")
+    return asyncio.run(manage_users(make_store(config), words[1:], roles, os.environ))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from jpulse import PageHandler
 
 #: What a visitor reads beside the address of a namespace that this application brings.
-TITLES = {"/api/1/ws/hello-emoji": "Emoji cursors"}
+TITLES = {"/api/1/ws/hello-emoji": "Emoji cursors", "/api/1/ws/hello-todo": "Todo list"}
 
 
 class HomePage(PageHandler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,18 @@ from tornado.ioloop import PeriodicCallback
 from tornado.routing import Router
 from tornado.web import Application, RequestHandler
 
+from .auth import Auth, ensure_admin
 from .connection import Scheduler
 from .endpoint import Endpoint, make_endpoint
-from .errors import StartError
+from .errors import ClientError, SettingsError, StartError
 from .heartbeat import Heartbeat
 from .hub import Hub
 from .namespace import PREFIX, Namespace, NamespaceHandler, Registry
 from .settings import Settings
-from .web import NotFoundHandler
+from .store.base import Store, StoreUnavailable
+from .web import NotFoundHandler, StaticHandler
 
+log = logging.getLogger("jpulse.app")
 access_log = logging.getLogger("jpulse.access")
 
 #: What is not a WebSocket and sends no headers or body is cut after so many seconds.
@@ -37,12 +40,32 @@ def find_folder(name: str) -> Path:
     return checkout if (package.parent / "setup.py").exists() and checkout.is_dir() else package / name
 
 
+#: Open sockets' sessions are looked up again this often.
+SESSION_SWEEP_SECONDS = 0.5
+FORGET_SESSIONS_SECONDS = 600
+
+
+def make_store(config: Settings) -> Store:
+    """The store that the settings name; nothing is opened yet."""
+    if config.mongo_url:
+        from .store.mongo import MongoStore
+
+        return MongoStore(config.mongo_url)
+    from .store.sqlite import SqliteStore
+
+    return SqliteStore(config.data_dir / "jpulse.db")
+
+
 class App(Application):
     """A Tornado application with namespaces: `app.websockets.register(Chat)`."""
 
-    def __init__(self, config: Settings, routes: Iterable[Any]) -> None:
+    def __init__(self, config: Settings, routes: Iterable[Any], store: Store) -> None:
+        self.store = store
+        #: Seconds since 1970, as everything that is kept is dated.
+        self.clock = time.time
         self.config = config
         self.hub = Hub(Scheduler(config.close_seconds))
+        self.auth = Auth(store, config.session_seconds, self.hub)
         self.websockets = Registry(self.hub, config)
         self.heartbeat = Heartbeat(self.hub, config.ping_interval, config.pong_timeout)
         #: True from the signal to stop on: nobody new is let in.
@@ -55,20 +78,47 @@ class App(Application):
             static_path=str(find_folder("static")),
             compress_response=True,
             log_function=log_request,
+            static_handler_class=StaticHandler,
+            xsrf_cookie_kwargs={"samesite": "Lax"},
             websocket_max_message_size=config.max_message_bytes,
         )
 
-    def start(self) -> None:
-        """Begin what runs by itself; call it in the loop that serves."""
-        tick = self.heartbeat.tick
-        self._timers = [PeriodicCallback(lambda: self.heartbeat.sweep(time.monotonic()), tick * 1000)]
+    async def start(self, admin_password: str | None = None) -> None:
+        """
+        Open the store, make the first user if there is none, and begin what runs by itself.
+
+        Call it in the loop that serves. A password made at random is printed, once.
+        """
+        await self.store.open()
+        try:
+            made = await ensure_admin(self.auth, self.store, admin_password)
+        except ClientError as error:
+            raise SettingsError(f"JPULSE_ADMIN_PASSWORD: {error.message}") from None
+        if made:
+            print(f"jpulse: first start: sign in as admin with the password {made}", flush=True)
+        self._timers = [
+            PeriodicCallback(lambda: self.heartbeat.sweep(time.monotonic()), self.heartbeat.tick * 1000),
+            PeriodicCallback(lambda: self._patiently(self.auth.sweep), SESSION_SWEEP_SECONDS * 1000),
+            PeriodicCallback(
+                lambda: self._patiently(self.auth.forget_expired), FORGET_SESSIONS_SECONDS * 1000
+            ),
+        ]
         for timer in self._timers:
             timer.start()
 
-    def stop(self) -> None:
-        """End what runs by itself."""
+    async def _patiently(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Do what the store is needed for, next time if it does not answer now."""
+        try:
+            await work()
+        except StoreUnavailable as error:
+            log.warning("the store does not answer: %s", error)
+
+    async def stop(self) -> None:
+        """End what runs by itself, and close the store."""
         for timer in self._timers:
             timer.stop()
+        self.auth.close()
+        await self.store.close()
 
 
 def log_request(handler: RequestHandler) -> None:
@@ -107,14 +157,16 @@ def create_app(
     config: Settings | None = None,
     routes: Iterable[Any] = (),
     namespaces: Sequence[type[NamespaceHandler]] = (),
+    store: Store | None = None,
 ) -> App:
     """
     Make an application of Tornado routes and namespace classes.
 
-    The module that the setting `app` names has its `setup(app)` called last.
+    The store is the one that the settings name unless another is given. The module
+    that the setting `app` names has its `setup(app)` called last.
     """
     config = config or Settings()
-    app = App(config, routes)
+    app = App(config, routes, store or make_store(config))
     for namespace in namespaces:
         app.websockets.register(namespace)
     if config.app:

@@ -15,9 +15,9 @@ from . import wire
 from .connection import Connection
 from .errors import ERROR_TEXTS
 from .namespace import Namespace
-from .settings import split_origin
+from .store.base import StoreUnavailable
 from .transport import take_over, unmask
-from .web import BaseHandler, write_failure
+from .web import BaseHandler, origin_allowed, write_failure
 
 log = logging.getLogger("jpulse.endpoint")
 
@@ -35,6 +35,11 @@ class Endpoint(BaseHandler, WebSocketHandler):
 
     namespace: ClassVar[Namespace]
 
+    def set_default_headers(self) -> None:
+        """Answer with few headers: nothing here is shown as a page."""
+        self.clear_header("Server")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
     async def prepare(self) -> None:
         """Refuse who may not connect: origin 403, too many 429 or 503, not signed in 401, no role 403."""
         if self.request.method != "GET":
@@ -46,9 +51,23 @@ class Endpoint(BaseHandler, WebSocketHandler):
             self._refuse(403, "This origin may not connect; the setting allowed_origins lists those that may")
         elif not self._has_room():
             pass
-        elif self.namespace.require_auth:
-            # Nobody can be signed in yet.
+        else:
+            await self._check_user()
+
+    async def _check_user(self) -> None:
+        """Read the session that the handshake brought; refuse with 401 or 403 who may not come in."""
+        self.current_user = None
+        try:
+            await self.load_session()
+        except StoreUnavailable as error:
+            log.warning("%s: handshake refused: %s", self.namespace.path, error)
+            self.set_header("Retry-After", "5")
+            self._refuse(503)
+            return
+        if self.namespace.require_auth and self.current_user is None:
             self._refuse(401)
+        elif self.current_user is not None and not self.current_user.has_any(self.namespace.require_roles):
+            self._refuse(403, "A role is needed: " + ", ".join(self.namespace.require_roles))
 
     async def get(self, *args: str, **kwargs: str) -> None:
         """Complete the handshake (RFC 6455 section 4.2) and hand the socket over."""
@@ -103,11 +122,17 @@ class Endpoint(BaseHandler, WebSocketHandler):
         if stream.closed():
             # The client went away meanwhile; it never was a connection.
             return
+        session_id = self.session.id_hash if self.session else ""
+        client_id = uuid_asked_for(self.request.query_arguments.get("uuid", [b""])[-1])
+        if client_id is None or not self.app.hub.may_use(client_id, session_id):
+            client_id = str(uuid.uuid4())
         connection = Connection(
             namespace,
             self.app.hub.scheduler,
             wire.FrameParser(namespace.limits.max_message_bytes, unmask),
-            client_id=client_id(self.request.query_arguments.get("uuid", [b""])[-1]),
+            client_id=client_id,
+            user=self.current_user,
+            session_id=session_id,
             ip=address,
         )
         self.app.hub.take_place(address)
@@ -121,11 +146,9 @@ def make_endpoint(namespace: Namespace) -> type[Endpoint]:
     return cast(type[Endpoint], type(name, (Endpoint,), {"namespace": namespace}))
 
 
-def client_id(asked_for: bytes) -> str:
-    """The UUID that a client keeps, in its canonical form; a new one if it has none."""
-    if _UUID.fullmatch(asked_for):
-        return asked_for.decode().lower()
-    return str(uuid.uuid4())
+def uuid_asked_for(value: bytes) -> str | None:
+    """The UUID that a client keeps, in its canonical form; None if it has none."""
+    return value.decode().lower() if _UUID.fullmatch(value) else None
 
 
 def valid_key(key: str) -> bool:
@@ -134,19 +157,3 @@ def valid_key(key: str) -> bool:
         return len(b64decode(key.strip(), validate=True)) == 16
     except (binascii.Error, ValueError):
         return False
-
-
-def origin_allowed(origin: str | None, host: str, allowed: tuple[str, ...]) -> bool:
-    """
-    Tell whether a page of this origin may connect (RFC 6455 section 10.2).
-
-    Browsers always name it, so its absence means a program. By default the page's
-    host and port must be those that the request went to; `allowed` lists others.
-    """
-    if origin is None:
-        return True
-    found = split_origin(origin)
-    if found is None:
-        return False
-    # The scheme is the browser's: behind a proxy we cannot know whether it speaks TLS.
-    return found == split_origin(f"{found[0]}://{host}") or found in [split_origin(each) for each in allowed]

@@ -166,10 +166,12 @@ class Namespace:
     def join(self, connection: Connection) -> None:
         """Let a connection get broadcasts."""
         self.members.add(connection)
+        self.hub.joined(connection)
 
     def leave(self, connection: Connection) -> None:
         """Let go of a connection that ended."""
         self.members.remove(connection)
+        self.hub.left(connection)
 
     def on_socket_closed(self, connection: Connection) -> None:
         """Free the place of a socket that is gone."""

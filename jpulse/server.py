@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import ssl
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -25,6 +28,8 @@ log = logging.getLogger("jpulse.server")
 SPREAD = 0.8
 #: With few connections a drain does not last longer than it needs.
 MAX_PACE_SECONDS = 0.25
+#: What a cancelled handler gets to end.
+LAST_SECONDS = 1.0
 
 
 def bind(config: Settings) -> list[socket.socket]:
@@ -69,20 +74,38 @@ def _need_file(name: str, path: Path | None) -> None:
         raise StartError(f"{name}: cannot read {path}: {error.strerror}") from None
 
 
-def serve(config: Settings, make_app: Callable[[], App]) -> None:
-    """Listen, make the application, serve until SIGTERM or SIGINT, drain."""
+def serve(config: Settings, make_app: Callable[[], App], admin_password: str | None = None) -> None:
+    """Listen, make the application, serve until SIGTERM or SIGINT, drain; StartError if it cannot start."""
     set_up_logging(config)
     if config.processes != 1:
         raise StartError("processes: this version serves with one process only; leave it at 1")
-    for name in ("mongo_url", "redis_url"):
-        if getattr(config, name):
-            log.warning("%s is set, but this version does not use it", name)
+    if config.redis_url:
+        log.warning("redis_url is set, but this version does not use it")
     context = tls_context(config)
     sockets = bind(config)
-    asyncio.run(_serve(make_app(), sockets, context))
+    _run(_serve(make_app(), sockets, context, admin_password))
 
 
-async def _serve(app: App, sockets: list[socket.socket], context: ssl.SSLContext | None) -> None:
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """Run the loop, and end even if a handler refuses to be cancelled, for which asyncio.run() waits."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(main)
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left and loop.run_until_complete(asyncio.wait(left, timeout=LAST_SECONDS))[1]:
+        log.warning("a handler cannot be cancelled; the process ends without it")
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+async def _serve(
+    app: App, sockets: list[socket.socket], context: ssl.SSLContext | None, admin_password: str | None
+) -> None:
     server = HTTPServer(
         app,
         ssl_options=context,
@@ -94,14 +117,14 @@ async def _serve(app: App, sockets: list[socket.socket], context: ssl.SSLContext
     stop = asyncio.Event()
     hurry = asyncio.Event()
     _watch_signals(stop, hurry)
-    app.start()
+    await app.start(admin_password)
     server.add_sockets(sockets)
     host, port = sockets[0].getsockname()[:2]
     scheme = "https" if context else "http"
     log.info("jPulse serves %s://%s:%d/", scheme, f"[{host}]" if ":" in host else host, port)
     await stop.wait()
     await drain(app, server, hurry)
-    app.stop()
+    await app.stop()
     log.info("stopped")
 
 
@@ -164,4 +187,5 @@ async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
         log.warning("%d handlers did not finish in time and are cancelled", len(unfinished))
     for task in unfinished:
         task.cancel()
-    await asyncio.gather(*unfinished, return_exceptions=True)
+    if unfinished:
+        await asyncio.wait(unfinished, timeout=LAST_SECONDS)

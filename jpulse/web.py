@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from http.client import responses
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import msgspec
 from tornado.httputil import HTTPHeaders
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from . import __version__, wire
+from .auth import CurrentUser, TooManyAttempts
 from .errors import ERROR_TEXTS, ClientError
+from .settings import split_origin
+from .store.base import Session, StoreUnavailable
 
 if TYPE_CHECKING:
     from .app import App
+
+log = logging.getLogger("jpulse.web")
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -38,15 +46,45 @@ SECURITY_HEADERS = {
 }
 
 API_PREFIX = "/api/"
+SESSION_COOKIE = "jpulse_session"
+#: Methods that change nothing (RFC 9110 section 9.2.1).
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+T = TypeVar("T")
 
 
 class BaseHandler(RequestHandler):
-    """What pages and REST share: the application, security headers, one way to answer errors."""
+    """What pages and REST share: the application, the signed-in user, security headers, errors."""
+
+    #: The session of this request, once `prepare` has run; None for a guest.
+    session: Session | None = None
+    #: Where the user came from as a CurrentUser; None for a guest.
+    current_user: CurrentUser | None
 
     @property
     def app(self) -> App:
         """The application that serves this request."""
         return cast("App", self.application)
+
+    @property
+    def client_address(self) -> str:
+        """The client's IP address; see `client_address`."""
+        return client_address(self.request.remote_ip, self.request.headers, self.app.config.trusted_proxies)
+
+    @property
+    def is_secure(self) -> bool:
+        """Tell whether the browser speaks TLS, with us or with a trusted proxy before us."""
+        if self.request.protocol == "https":
+            return True
+        trusted = _is_trusted(self.request.remote_ip or "", self.app.config.trusted_proxies)
+        proto = self.request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2]
+        return trusted and proto.strip().lower() == "https"
+
+    @property
+    def ctx(self) -> dict[str, str]:
+        """Whose request it is, for broadcasts from REST: `{"username": …, "ip": …}`."""
+        username = self.current_user.username if self.current_user else ""
+        return {"username": username, "ip": self.client_address}
 
     def set_default_headers(self) -> None:
         """Set the headers of every answer, also of error pages."""
@@ -54,36 +92,160 @@ class BaseHandler(RequestHandler):
         for name, value in SECURITY_HEADERS.items():
             self.set_header(name, value)
 
+    async def prepare(self) -> None:
+        """Refuse methods that are not answered, and find out who asks."""
+        self.current_user = None
+        if self.request.method not in self._methods():
+            raise HTTPError(405)
+        await self.load_session()
+
+    async def load_session(self) -> None:
+        """Read the session cookie; a valid session slides."""
+        cookie = self.get_cookie(SESSION_COOKIE)
+        signed_in = await self.app.auth.authenticate(cookie)
+        if signed_in is None or cookie is None:
+            return
+        self.session, self.current_user = signed_in.session, signed_in.user
+        if await self.app.auth.extend(signed_in.session):
+            self.set_session_cookie(cookie)
+
+    def set_session_cookie(self, cookie: str) -> None:
+        """Give the browser its session id, out of reach of scripts and of other sites' requests."""
+        self.set_cookie(
+            SESSION_COOKIE,
+            cookie,
+            max_age=self.app.config.session_seconds,
+            httponly=True,
+            samesite="Lax",
+            secure=self.is_secure,
+        )
+
+    async def sign_in(self, username: str, password: str) -> CurrentUser:
+        """Sign in with a new session id, whatever id the browser brought; ClientError as Auth.sign_in."""
+        user, cookie = await self.app.auth.sign_in(username, password, self.client_address)
+        if self.session is not None:
+            await self.app.auth.sign_out(self.session.id_hash)
+        self.set_session_cookie(cookie)
+        self.current_user = user
+        return user
+
+    async def sign_out(self) -> None:
+        """End the session, close its sockets, and take the cookie back."""
+        if self.session is not None:
+            await self.app.auth.sign_out(self.session.id_hash)
+        self.clear_cookie(SESSION_COOKIE, httponly=True, samesite="Lax", secure=self.is_secure)
+        self.session = self.current_user = None
+
+    def from_our_pages(self) -> bool | None:
+        """
+        Tell whether one of our own pages sent this request; None if nothing says where it came from.
+
+        Browsers name the origin of every request that changes something; scripts do not.
+        """
+        site = self.request.headers.get("Sec-Fetch-Site")
+        origin = self.request.headers.get("Origin")
+        if site in ("same-origin", "none"):
+            return True
+        if origin is None:
+            return None if site is None else False
+        return origin_allowed(origin, self.request.host, self.app.config.allowed_origins)
+
+    def set_error_status(self, error: ClientError) -> None:
+        """Answer with the status of an error, on a page that shows it itself."""
+        self.set_status(error.code)
+        if isinstance(error, TooManyAttempts):
+            self.set_header("Retry-After", str(error.retry_after))
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Answer an exception: ours carry a status of their own."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, ClientError):
+            status_code = error.code
+        elif isinstance(error, StoreUnavailable):
+            status_code = 503
+        super().send_error(status_code, **kwargs)
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        """Log what is a fault of ours; what we raise on purpose is in the answer."""
+        if isinstance(value, StoreUnavailable):
+            log.warning("%s %s: %s", self.request.method, self.request.path, value)
+        elif not isinstance(value, ClientError | HTTPError):
+            super().log_exception(typ, value, tb)
+
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer an error as a page, or as an envelope under /api/."""
         error = kwargs.get("exc_info", (None, None, None))[1]
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(self._methods()))
+        if status_code == 503:
+            self.set_header("Retry-After", "5")
+        if isinstance(error, TooManyAttempts):
+            self.set_header("Retry-After", str(error.retry_after))
         if self.request.path.startswith(API_PREFIX):
             write_failure(self, status_code, _message_of(error, status_code))
         else:
-            self._write_error_page(status_code)
+            self._write_error_page(status_code, _message_of(error, status_code))
 
-    def _write_error_page(self, status: int) -> None:
+    def _methods(self) -> list[str]:
+        """The methods that this handler answers."""
+        names = [name.lower() for name in self.SUPPORTED_METHODS]
+        return [
+            name.upper() for name in names if getattr(type(self), name) is not getattr(RequestHandler, name)
+        ]
+
+    def _write_error_page(self, status: int, message: str) -> None:
         page = f"errors/{status}.html" if status in (404, 500) else "errors/error.html"
         reason = responses.get(status, "Error")
-        message = ERROR_TEXTS.get(status, "The server cannot answer this request")
         self.finish(self.render_string(page, status=status, reason=reason, message=message))
 
     def get_template_namespace(self) -> dict[str, Any]:
         """Give every template the version besides Tornado's own names."""
         return {**super().get_template_namespace(), "version": __version__}
 
-    @property
-    def client_address(self) -> str:
-        """The client's IP address; see `client_address`."""
-        return client_address(self.request.remote_ip, self.request.headers, self.app.config.trusted_proxies)
-
 
 class PageHandler(BaseHandler):
-    """A page rendered from a template, under a strict Content-Security-Policy."""
+    """
+    A page rendered from a template, under a strict Content-Security-Policy.
+
+    `current_user` is a CurrentUser or None. A POST must come from one of our own pages:
+    its origin says so, or the form's `{% module xsrf_form_html() %}`.
+    """
+
+    async def prepare(self) -> None:
+        """Find out who asks, and refuse forms from elsewhere."""
+        await super().prepare()
+        if self.request.method not in SAFE_METHODS:
+            ours = self.from_our_pages()
+            if ours is False:
+                raise HTTPError(403)
+            if ours is None:
+                self.check_xsrf_cookie()
+
+    def set_default_headers(self) -> None:
+        """Keep pages, which show who is signed in, out of shared caches."""
+        super().set_default_headers()
+        self.set_header("Cache-Control", "private, no-cache")
 
 
 class ApiHandler(BaseHandler):
-    """REST: answers are `{"success": true, "data": …}` or `{"success": false, "error": …, "code": …}`."""
+    """
+    REST: answers are `{"success": true, "data": …}` or `{"success": false, "error": …, "code": …}`.
+
+    Raise ClientError("title: is empty", 400) to refuse. A request that changes something
+    and comes from a page of another site gets 403; scripts, which send no Origin, need nothing.
+    """
+
+    #: The largest body that is read as JSON.
+    max_body_bytes = 65536
+
+    async def prepare(self) -> None:
+        """Find out who asks, and refuse what other sites' pages send."""
+        self.set_header("Cache-Control", "no-store")
+        await super().prepare()
+        if self.request.method not in SAFE_METHODS and self.from_our_pages() is False:
+            raise ClientError(
+                "This comes from a page of another site; allowed_origins lists those that may", 403
+            )
 
     def write_success(self, data: Any, status: int = 200) -> None:
         """Answer with the data."""
@@ -91,12 +253,62 @@ class ApiHandler(BaseHandler):
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.finish(wire.plain_success(data))
 
+    def read_body(self, kind: type[T]) -> T:
+        """
+        Read the JSON body as a msgspec.Struct.
+
+        ClientError 415 if it is not called JSON, 413 if it is too large, 400 naming the
+        field that is wrong.
+        """
+        if (
+            self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            != "application/json"
+        ):
+            raise ClientError("Content-Type: application/json is needed", 415)
+        if len(self.request.body) > self.max_body_bytes:
+            raise ClientError(f"The body is larger than {self.max_body_bytes} bytes", 413)
+        try:
+            return msgspec.json.decode(self.request.body, type=kind)
+        except msgspec.ValidationError as error:
+            raise ClientError(_field_error(str(error))) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise ClientError("The body is not JSON") from None
+
+
+def _field_error(text: str) -> str:
+    """Turn msgspec's "Expected `str`, got `int` - at `$.title`" into "title: Expected `str`, got `int`"."""
+    problem, _, place = text.partition(" - at ")
+    missing = re.search(r"missing required field `(\w+)`", problem)
+    if missing:
+        return f"{missing[1]}: is missing"
+    unknown = re.search(r"contains unknown field `(.+)`", problem)
+    if unknown:
+        return f"{unknown[1]}: is not known here"
+    field = place.strip("`").removeprefix("$").removeprefix(".")
+    return f"{field}: {problem}" if field else problem
+
+
+class StaticHandler(BaseHandler, StaticFileHandler):
+    """Files of static/, with the headers and error pages of all others; nobody needs to sign in."""
+
+    async def prepare(self) -> None:
+        """Ask nothing of the store."""
+        self.current_user = None
+
+    def parse_url_path(self, url_path: str) -> str:
+        """Answer the icon that browsers ask for unasked."""
+        if "\0" in url_path:
+            raise HTTPError(404)
+        return super().parse_url_path("favicon.svg" if url_path == "favicon.ico" else url_path)
+
 
 class NotFoundHandler(BaseHandler):
     """Answers what no route matches."""
 
-    def prepare(self) -> None:
-        """Refuse whatever the method."""
+    async def prepare(self) -> None:
+        """Refuse whatever the method; the page shows who is signed in."""
+        self.current_user = None
+        await self.load_session()
         raise HTTPError(404)
 
 
@@ -111,6 +323,8 @@ def write_failure(handler: RequestHandler, status: int, error: str) -> None:
 def _message_of(error: BaseException | None, status: int) -> str:
     if isinstance(error, ClientError):
         return error.message
+    if isinstance(error, StoreUnavailable):
+        return "The store does not answer right now; try again in a moment"
     return ERROR_TEXTS.get(status, responses.get(status, "Error"))
 
 
@@ -148,3 +362,19 @@ def client_address(remote: str | None, headers: HTTPHeaders, trusted: Sequence[s
 def _forwarded(headers: HTTPHeaders) -> Iterable[str]:
     for line in headers.get_list("X-Forwarded-For"):
         yield from (part.strip() for part in line.split(","))
+
+
+def origin_allowed(origin: str | None, host: str, allowed: tuple[str, ...]) -> bool:
+    """
+    Tell whether a page of this origin may connect (RFC 6455 section 10.2).
+
+    Browsers always name it, so its absence means a program. By default the page's
+    host and port must be those that the request went to; `allowed` lists others.
+    """
+    if origin is None:
+        return True
+    found = split_origin(origin)
+    if found is None:
+        return False
+    # The scheme is the browser's: behind a proxy we cannot know whether it speaks TLS.
+    return found == split_origin(f"{found[0]}://{host}") or found in [split_origin(each) for each in allowed]

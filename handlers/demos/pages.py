@@ -17,8 +17,11 @@ class DemosPage(PageHandler):
 
     def get(self) -> None:
         """Render the page."""
+        here, scripts = Path(__file__).parent, find_folder("static") / "demos"
         self.render(
             "demos/hello.html",
-            server_code=_source(Path(__file__).with_name("cursors.py")),
-            page_code=_source(find_folder("static") / "demos" / "emoji.js"),
+            server_code=_source(here / "cursors.py"),
+            page_code=_source(scripts / "emoji.js"),
+            todo_server_code=_source(here / "todos.py"),
+            todo_page_code=_source(scripts / "todo.js"),
         )

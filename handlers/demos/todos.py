@@ -1,0 +1,136 @@
+"""
+The collaborative todo list: REST changes it, the WebSocket tells.
+
+Each change is kept first, answered second, and broadcast third, so that what others
+are told has happened.
+"""
+
+from typing import Any
+
+import msgspec
+
+from jpulse import ApiHandler, ClientError, Connection, NamespaceHandler
+from jpulse.activity import iso_time
+from jpulse.store.base import Todo, new_id
+
+MAX_TITLE_LENGTH = 200
+#: The list is for trying out: it does not grow without end.
+MAX_TODOS = 1000
+
+
+class Todos(NamespaceHandler):
+    """Tells what became of the list; clients send nothing here."""
+
+    path = "/api/1/ws/hello-todo"
+
+    def on_connect(self, conn: Connection) -> None:
+        """Greet."""
+        conn.send({"type": "welcome", "userCount": self.client_count}, conn.ctx)
+
+    def on_message(self, conn: Connection) -> None:
+        """Say where changes go."""
+        raise ClientError("type: changes go to /api/1/todo; this address only tells")
+
+
+class TodoFields(msgspec.Struct, forbid_unknown_fields=True):
+    """What a client may say of a todo."""
+
+    title: str | msgspec.UnsetType = msgspec.UNSET
+    completed: bool | msgspec.UnsetType = msgspec.UNSET
+
+    def given(self) -> dict[str, Any]:
+        """The fields that are there, checked."""
+        fields = {
+            name: value for name, value in msgspec.structs.asdict(self).items() if value is not msgspec.UNSET
+        }
+        if "title" in fields:
+            fields["title"] = check_title(fields["title"])
+        return fields
+
+
+def check_title(title: str) -> str:
+    """Refuse a title that is empty or too long."""
+    title = title.strip()
+    if not 0 < len(title) <= MAX_TITLE_LENGTH:
+        raise ClientError(f"title: 1 to {MAX_TITLE_LENGTH} characters are needed")
+    if any(0xD800 <= ord(char) <= 0xDFFF or char == "\0" for char in title):
+        raise ClientError("title: it has characters that do not exist")
+    return title
+
+
+def as_json(todo: Todo) -> dict[str, Any]:
+    """What clients see of a todo."""
+    return {
+        "_id": todo.id,
+        "title": todo.title,
+        "completed": todo.completed,
+        "username": todo.username,
+        "createdAt": iso_time(todo.created_at),
+        "updatedAt": iso_time(todo.updated_at),
+    }
+
+
+class TodoHandler(ApiHandler):
+    """What the three addresses share."""
+
+    def found(self, todo: Todo | None) -> Todo:
+        """Refuse with 404 what is not there."""
+        if todo is None:
+            raise ClientError("There is no such todo; somebody may have deleted it", 404)
+        return todo
+
+    def answer_and_tell(self, kind: str, todo: Todo, status: int = 200) -> None:
+        """Answer the one who asked, then tell everybody."""
+        self.write_success(as_json(todo), status)
+        what: dict[str, Any] = {"todoId": todo.id} if kind == "todo-deleted" else {"todo": as_json(todo)}
+        namespace = self.app.websockets.find(Todos.path)
+        if namespace is not None:
+            namespace.broadcast({"type": kind, **what, "username": self.ctx["username"]}, self.ctx)
+
+
+class TodosApi(TodoHandler):
+    """/api/1/todo."""
+
+    async def get(self) -> None:
+        """The whole list, oldest first."""
+        self.write_success([as_json(todo) for todo in await self.app.store.list_todos(MAX_TODOS)])
+
+    async def post(self) -> None:
+        """Make a todo."""
+        fields = self.read_body(TodoFields).given()
+        if "title" not in fields:
+            raise ClientError("title: is missing")
+        now = self.app.clock()
+        todo = Todo(id=new_id(), username=self.ctx["username"], created_at=now, updated_at=now, **fields)
+        await self.app.store.add_todo(todo)
+        self.set_header("Location", f"/api/1/todo/{todo.id}")
+        self.answer_and_tell("todo-created", todo, 201)
+
+
+class TodoApi(TodoHandler):
+    """/api/1/todo/ID."""
+
+    async def get(self, todo_id: str) -> None:
+        """One todo."""
+        self.write_success(as_json(self.found(await self.app.store.get_todo(todo_id))))
+
+    async def put(self, todo_id: str) -> None:
+        """Change the title, or whether it is completed, or both."""
+        fields = self.read_body(TodoFields).given()
+        if not fields:
+            raise ClientError("title: this or completed is needed")
+        changed = self.found(await self.app.store.update_todo(todo_id, self.app.clock(), **fields))
+        self.answer_and_tell("todo-updated", changed)
+
+    async def delete(self, todo_id: str) -> None:
+        """Remove it."""
+        self.answer_and_tell("todo-deleted", self.found(await self.app.store.delete_todo(todo_id)))
+
+
+class TodoToggleApi(TodoHandler):
+    """/api/1/todo/ID/toggle."""
+
+    async def put(self, todo_id: str) -> None:
+        """Turn completed into its opposite, in one step: two at once lose nothing."""
+        toggled = self.found(await self.app.store.toggle_todo(todo_id, self.app.clock()))
+        self.answer_and_tell("todo-updated", toggled)
