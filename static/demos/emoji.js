@@ -1,7 +1,8 @@
 /**
  * Emoji cursors: the page's side of the conversation.
  *
- * The server's side is handlers/demos/cursors.py. Drawing is in cursor-stage.js.
+ * The server's side is handlers/demos/cursors.py. Drawing is in cursor-stage.js, and
+ * the sign of the connection in status.js.
  */
 (() => {
     'use strict';
@@ -16,11 +17,11 @@
     const SENT_LIMIT = 100;
     const STORAGE_KEY = 'jPulse.demos.emoji';
 
-    const statusWords = {
-        connecting: ['Connecting', 'Connecting…'],
-        connected: ['Connected', ''],
-        reconnecting: ['Reconnecting', 'Trying again by itself…'],
-        disconnected: ['Disconnected', 'You see nobody, and nobody sees you. Press “Connect” to come back.'],
+    const explanations = {
+        connecting: 'Connecting…',
+        connected: '',
+        reconnecting: 'Trying again by itself…',
+        disconnected: 'You see nobody, and nobody sees you. Press “Connect” to come back.',
     };
 
     const element = (name) => document.getElementById(`emoji-${name}`);
@@ -126,13 +127,10 @@
     }
 
     function showStatus(status, oldStatus, reason) {
-        const [word, explanation] = statusWords[status];
         const connected = status === 'connected';
-        element('status').dataset.status = status;
-        element('status-word').textContent = word;
+        const explanation = explanations[status];
         element('overlay').textContent = reason ? `${reason.message}. ${explanation}` : explanation;
         element('overlay').hidden = connected;
-        element('connect').textContent = status === 'disconnected' ? 'Connect' : 'Disconnect';
         if (connected) introduce();
         else forgetOthers();
     }
@@ -211,11 +209,8 @@
     }
 
     element('picker').addEventListener('change', (event) => pick(event.target.value));
-    element('connect').addEventListener('click', () => {
-        if (connection.getStatus() === 'disconnected') connection.connect();
-        else connection.disconnect();
-    });
     stage.onMove(sendPosition);
     preselect();
     showStatus(connection.getStatus());
+    new StatusBar('emoji', connection);
 })();
