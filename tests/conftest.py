@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -113,15 +117,37 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10, what: str = "
         time.sleep(0.01)
 
 
+#: The password of the user `admin` that every served store has.
+ADMIN_PASSWORD = "correct horse"
+
+
+@functools.cache
+def _store_with_admin() -> Path:
+    """A data directory with an admin, made once: hashing a password takes a quarter of a second."""
+    folder = Path(tempfile.mkdtemp(prefix="jpulse-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    command = [sys.executable, str(ROOT / "run.py"), "user", "add", "admin", "--roles", "user,admin"]
+    environ = {**os.environ, "JPULSE_PASSWORD": ADMIN_PASSWORD}
+    subprocess.run([*command, "--data-dir", str(folder)], check=True, env=environ, stdout=subprocess.DEVNULL)
+    return folder
+
+
 def _serving(folder: Path) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
     def start(
-        *flags: str, app: str | None = None, environ: dict[str, str] | None = None, cwd: Path = ROOT
+        *flags: str,
+        app: str | None = None,
+        environ: dict[str, str] | None = None,
+        cwd: Path = ROOT,
+        fresh: bool = False,
     ) -> Server:
         extra = ("--app", app) if app else ()
         log_path = folder / f"server-{len(servers)}.log"
-        data = ("--data-dir", str(folder / f"data-{len(servers)}"))
+        data_dir = folder / f"data-{len(servers)}"
+        if not fresh:
+            shutil.copytree(_store_with_admin(), data_dir)
+        data = ("--data-dir", str(data_dir))
         servers.append(Server(log_path, (*data, *flags, *extra), environ or {}, cwd))
         return servers[-1]
 
@@ -137,7 +163,7 @@ def _serving(folder: Path) -> Iterator[Callable[..., Server]]:
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """
-    Start servers: `serve("--debug", app="tests.apps.behaviours")`.
+    Start servers: `serve("--debug", app="tests.apps.behaviours")`; `fresh=True` leaves out the admin.
 
     Each is ended after the test, which fails if one logged what it should not have.
     """

@@ -37,5 +37,5 @@ def test_settings_named_in_readme_exist() -> None:
     """Every flag that README names is one that the server knows."""
     from jpulse.settings import flag_name, names
 
-    known = {flag_name(name) for name in names()} | {"--help"}
+    known = {flag_name(name) for name in names()} | {"--help", "--roles"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known

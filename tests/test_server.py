@@ -154,6 +154,18 @@ def test_handler_that_does_not_finish(serve: Callable[..., Server]) -> None:
     assert "slow: ended" not in server.log
 
 
+def test_handler_that_cannot_be_cancelled(serve: Callable[..., Server]) -> None:
+    """Not even a handler that swallows its cancellation keeps the server from ending, with exit status 0."""
+    server = serve("--drain-seconds", "0.3", app=BEHAVIOURS)
+    server.expected_log = ("did not finish in time", "cannot be cancelled")
+    client = connect(server, "stubborn")
+    client.send_json({"type": "work"})
+    client.read_data("begin")
+    server.process.send_signal(signal.SIGTERM)
+    assert answer_close(client) == 1012
+    assert server.process.wait(5) == 0
+
+
 def test_disconnect_of_a_cancelled_handler(serve: Callable[..., Server]) -> None:
     """A connection whose handler was cancelled by the drain still has its on_disconnect."""
     server = serve("--drain-seconds", "0.3", app=BEHAVIOURS)

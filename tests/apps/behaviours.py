@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 from jpulse import App, ClientError, Connection, NamespaceHandler
@@ -53,6 +54,19 @@ class Slow(NamespaceHandler):
     def on_disconnect(self, conn: Connection) -> None:
         """Tell the log."""
         log.info("slow: left %s", conn.client_id)
+
+
+class Stubborn(NamespaceHandler):
+    """Begins to work and does not let itself be cancelled."""
+
+    path = "/api/1/ws/stubborn"
+
+    async def on_message(self, conn: Connection) -> None:
+        """Work for ever."""
+        conn.send({"type": "begin"})
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
 
 
 class Gate(NamespaceHandler):
@@ -224,6 +238,7 @@ HANDLERS = (
     Unlimited,
     Strict,
     Slow,
+    Stubborn,
     Gate,
     Failing,
     FailingLater,
