@@ -27,6 +27,10 @@ class Conflict(StoreError):
     """Another record has this name already."""
 
 
+class NoActiveUser(StoreError):
+    """A session was asked for a user who does not exist or is disabled."""
+
+
 class StoreUnavailable(StoreError):
     """The store does not answer right now; whoever asked may try again."""
 

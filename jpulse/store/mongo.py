@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from pymongo.errors import ConfigurationError, DuplicateKeyError, OperationFailu
 
 from .base import (
     Conflict,
+    NoActiveUser,
     Note,
     Session,
     Store,
@@ -157,7 +158,7 @@ class MongoStore(Store):
 
     async def add_session(self, session: Session) -> None:
         """
-        Keep a new session; StoreError if there is no such user, or it is disabled.
+        Keep a new session; NoActiveUser if there is no such user, or it is disabled.
 
         The user is looked at afterwards: whoever disables a user ends the sessions after that, so one of
         the two sees the other.
@@ -168,12 +169,20 @@ class MongoStore(Store):
             await db.sessions.insert_one(document)
             if not await db.users.find_one({"key": user_key, "active": True}):
                 await db.sessions.delete_one({"_id": session.id_hash})
-                raise StoreError("a session needs an active user")
+                raise NoActiveUser("a session needs an active user")
 
     async def get_session(self, id_hash: str, now: float) -> Session | None:
         async with self._asking() as db:
             found = await db.sessions.find_one({"_id": findable(id_hash), "expires_at": {"$gt": now}})
             return _record(Session, found)
+
+    async def get_session_users(self, id_hashes: Collection[str], now: float) -> dict[str, User]:
+        wanted = {"_id": {"$in": [findable(each) for each in id_hashes]}, "expires_at": {"$gt": now}}
+        async with self._asking() as db:
+            sessions = await _records(Session, db.sessions.find(wanted))
+            keys = list({session.user_key for session in sessions})
+            users = {user.key: user for user in await _records(User, db.users.find({"key": {"$in": keys}}))}
+        return {each.id_hash: users[each.user_key] for each in sessions if each.user_key in users}
 
     async def extend_session(self, id_hash: str, expires_at: float) -> bool:
         later = {"expires_at": expires_at, "expires": _date(expires_at)}

@@ -17,7 +17,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,10 +27,10 @@ import msgspec
 
 from .base import (
     Conflict,
+    NoActiveUser,
     Note,
     Session,
     Store,
-    StoreError,
     StoreStartError,
     StoreUnavailable,
     Todo,
@@ -96,6 +96,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 
 USER_COLUMNS = ", ".join(User.__struct_fields__)
+USER_COLUMNS_JOINED = ", ".join(f"users.{name}" for name in User.__struct_fields__)
 SESSION_COLUMNS = ", ".join(Session.__struct_fields__)
 TODO_COLUMNS = ", ".join(Todo.__struct_fields__)
 NOTE_COLUMNS = ", ".join(Note.__struct_fields__)
@@ -203,11 +204,22 @@ class SqliteStore(Store):
             SELECT :id_hash, key, :created_at, :expires_at FROM users WHERE key = :user_key AND active
             RETURNING id_hash"""
         if not await self._change(_text, sql, {**_values(session), "user_key": findable(session.user_key)}):
-            raise StoreError("a session needs an active user")
+            raise NoActiveUser("a session needs an active user")
 
     async def get_session(self, id_hash: str, now: float) -> Session | None:
         sql = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE id_hash = ? AND expires_at > ?"
         return _first(await self._read(_session, sql, (findable(id_hash), now)))
+
+    async def get_session_user(self, id_hash: str, now: float) -> tuple[Session, User] | None:
+        sql = f"""SELECT id_hash, user_key, sessions.created_at, expires_at, {USER_COLUMNS_JOINED}
+            FROM sessions JOIN users ON key = user_key WHERE id_hash = ? AND expires_at > ?"""
+        return _first(await self._read(_session_user, sql, (findable(id_hash), now)))
+
+    async def get_session_users(self, id_hashes: Collection[str], now: float) -> dict[str, User]:
+        sql = f"""SELECT id_hash, {USER_COLUMNS_JOINED} FROM sessions JOIN users ON key = user_key
+            WHERE id_hash IN (SELECT value FROM json_each(?)) AND expires_at > ?"""
+        wanted = _json([findable(each) for each in id_hashes])
+        return dict(await self._read(lambda row: (row[0], _user(row[1:])), sql, (wanted, now)))
 
     async def extend_session(self, id_hash: str, expires_at: float) -> bool:
         sql = "UPDATE sessions SET expires_at = max(expires_at, ?) WHERE id_hash = ? RETURNING id_hash"
@@ -521,6 +533,10 @@ def _user(row: Row) -> User:
 def _session(row: Row) -> Session:
     id_hash, user_key, created_at, expires_at = row
     return Session(id_hash=id_hash, user_key=user_key, created_at=created_at, expires_at=expires_at)
+
+
+def _session_user(row: Row) -> tuple[Session, User]:
+    return _session(row[:4]), _user(row[4:])
 
 
 def _todo(row: Row) -> Todo:

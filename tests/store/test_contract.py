@@ -324,6 +324,27 @@ def test_deletion_of_a_session_at_once(with_store: WithStore) -> None:
     with_store(scenario)
 
 
+def test_sessions_with_their_users(with_store: WithStore) -> None:
+    """A session is found with its user, many at once too, and those that are gone, expired or odd are left out."""
+
+    async def scenario(store: Store) -> None:
+        await store.add_user(user())
+        await store.add_user(user("Bob"))
+        await store.add_session(session("a1"))
+        await store.add_session(session("a2", expires_at=NOW))
+        await store.add_session(session("b1", "bob"))
+        assert await store.get_session_user("a1", NOW) == (session("a1"), user())
+        assert await store.get_session_user("a2", NOW) is None
+        assert await store.get_session_user("none", NOW) is None
+        asked = ["a1", "a2", "b1", *ODD_IDS]
+        assert await store.get_session_users(asked, NOW) == {"a1": user(), "b1": user("Bob")}
+        assert await store.get_session_users([], NOW) == {}
+        await store.update_user("bob", active=False)
+        assert not (await store.get_session_users(["b1"], NOW))["b1"].active
+
+    with_store(scenario)
+
+
 def test_session_needs_an_active_user(with_store: WithStore) -> None:
     """Nobody and the disabled get no session."""
 
