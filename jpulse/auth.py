@@ -24,7 +24,7 @@ import bcrypt
 import msgspec
 
 from .errors import ClientError
-from .store.base import Conflict, Session, Store, User, name_key
+from .store.base import Conflict, NoActiveUser, Session, Store, User, name_key
 
 T = TypeVar("T")
 
@@ -48,7 +48,11 @@ MAX_WAITING = 100
 #: A session is extended when this part of it has passed, so that not every request writes.
 EXTEND_AFTER = 0.1
 #: Sessions of open sockets that are looked up in one sweep.
-SESSIONS_PER_SWEEP = 500
+SESSIONS_PER_SWEEP = 2000
+#: Asked for at once, so that nobody else waits long for the store.
+SESSIONS_PER_LOOKUP = 500
+#: Which of the two is not told.
+WRONG = "Wrong name or password"
 
 
 class CurrentUser(msgspec.Struct, frozen=True):
@@ -257,18 +261,31 @@ class Auth:
         """
         check_password_size(password)
         key, now = name_key(username), self._clock()
+        if not _NAME.fullmatch(key):
+            # Nobody can have this name: it is not worth remembering, and may be very long.
+            key = ""
         self._check_guesses(key, address, now)
         # Counted before the answer is known: twenty at once are twenty attempts.
         self._by_name.add(key, now)
         self._by_address.add(address, now)
-        user = await self._store.get_user(key) if _NAME.fullmatch(key) else None
-        if not await self.passwords.matches(password, user.password_hash if user else None) or user is None:
-            raise ClientError("Wrong name or password", 401)
+        try:
+            user = await self._user_with(key, password)
+        except Exception:
+            # The password was not looked at, or there was no answer.
+            self._by_name.forgive_one(key)
+            self._by_address.forgive_one(address)
+            raise
+        if user is None:
+            raise ClientError(WRONG, 401)
         self._by_name.forgive_all(key)
         self._by_address.forgive_one(address)
-        if not user.active:
-            raise ClientError("This account is disabled; ask an administrator", 403)
         return current_user(user), await self._begin_session(user)
+
+    async def _user_with(self, key: str, password: str) -> User | None:
+        """Find the user who has this name and password; takes as long when there is none."""
+        user = await self._store.get_user(key) if key else None
+        matches = await self.passwords.matches(password, user.password_hash if user else None)
+        return user if matches else None
 
     def _check_guesses(self, key: str, address: str, now: float) -> None:
         wait = max(self._by_name.wait(key, now), self._by_address.wait(address, now))
@@ -277,14 +294,21 @@ class Auth:
 
     async def _begin_session(self, user: User) -> str:
         cookie, now = secrets.token_urlsafe(32), self._clock()
-        await self._store.add_session(
-            Session(
-                id_hash=hash_id(cookie),
-                user_key=user.key,
-                created_at=now,
-                expires_at=now + self._session_seconds,
-            )
+        session = Session(
+            id_hash=hash_id(cookie),
+            user_key=user.key,
+            created_at=now,
+            expires_at=now + self._session_seconds,
         )
+        try:
+            await self._store.add_session(session)
+        except NoActiveUser:
+            raise ClientError("This account is disabled; ask an administrator", 403) from None
+        # A change of the password ended all sessions, but not this one if it came later.
+        latest = await self._store.get_user(user.key)
+        if latest is None or latest.password_hash != user.password_hash:
+            await self._store.delete_session(session.id_hash)
+            raise ClientError(WRONG, 401)
         return cookie
 
     async def authenticate(self, cookie: str | None) -> SignedIn | None:
@@ -359,16 +383,18 @@ class Auth:
 
     async def sweep(self) -> None:
         """
-        Look the sessions of open sockets up again, at most 500 at a time.
+        Look the sessions of open sockets up again, at most 2,000 at a time.
 
         What this process ends is told at once; this finds what expired, and what the
         command line or another program changed in the store.
         """
         if not self._swept:
             self._swept.extend(self._events.open_sessions())
-        batch = [self._swept.popleft() for _ in range(min(SESSIONS_PER_SWEEP, len(self._swept)))]
-        if batch:
+        left = min(SESSIONS_PER_SWEEP, len(self._swept))
+        while left > 0:
+            batch = [self._swept.popleft() for _ in range(min(SESSIONS_PER_LOOKUP, left))]
             await self._check_sessions(batch)
+            left -= len(batch)
 
     async def sweep_all(self) -> None:
         """Look all of them up now."""
