@@ -295,7 +295,7 @@ class BaseConnection:
         self.flush()
         if self.state is OPEN and self.queued_bytes > self.max_outbox_bytes:
             self.outbox.clear()
-            self.close(CloseCode.TRY_AGAIN_LATER, "too slow: too much waits to be sent")
+            self.close(CloseCode.TRY_AGAIN_LATER, "Too slow: too much waits to be sent")
 
     def flush(self) -> None:
         """Send what waits, joined, unless the transport still has older bytes."""
@@ -488,7 +488,7 @@ class Connection(BaseConnection):
         self.namespace.on_dropped(self)
         over_time = now - self._dropping_since >= MAX_SECONDS_OVER_RATE
         if over_time or self._dropped > MAX_DROPPED_SECONDS * rate:
-            self.close(CloseCode.TOO_MANY_MESSAGES, f"more than {rate} messages a second, again and again")
+            self.close(CloseCode.TOO_MANY_MESSAGES, f"More than {rate} messages a second, again and again")
         else:
             self.send_frame(TOO_MANY_MESSAGES)
 

@@ -65,4 +65,4 @@ class Heartbeat:
     def _end(self, silent: list[Connection]) -> None:
         for connection in silent:
             log.info("%s: no sign of life from client %s", connection.namespace.path, connection.client_id)
-            connection.close(CloseCode.NO_SIGN_OF_LIFE, "no sign of life")
+            connection.close(CloseCode.NO_SIGN_OF_LIFE, "No sign of life")

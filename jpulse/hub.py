@@ -100,7 +100,7 @@ class Hub:
     def session_ended(self, id_hash: str) -> None:
         """Close the sockets of a session."""
         for connection in list(self._by_session.get(id_hash, ())):
-            connection.close(CloseCode.SESSION_ENDED, "the session ended")
+            connection.close(CloseCode.SESSION_ENDED, "The session ended")
 
     def user_changed(self, id_hash: str, user: Any) -> None:
         """Let a session's sockets know the user as it is now; close those that need a role that is gone."""
@@ -108,7 +108,7 @@ class Hub:
             if user.has_any(connection.namespace.require_roles):
                 connection.user = user
             else:
-                connection.close(CloseCode.ROLE_LOST, "a role that this needs was taken away")
+                connection.close(CloseCode.ROLE_LOST, "A role that this needs was taken away")
 
     # Places
 

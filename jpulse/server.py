@@ -166,7 +166,7 @@ async def _close_spread(app: App, hurry: asyncio.Event) -> None:
     pace = min(MAX_PACE_SECONDS, SPREAD * app.config.drain_seconds / len(connections))
     started = time.monotonic()
     for number, connection in enumerate(connections):
-        connection.close(CloseCode.RESTART, "the server restarts")
+        connection.close(CloseCode.RESTART, "The server restarts")
         ahead = started + (number + 1) * pace - time.monotonic()
         # Many connections are closed a few at a time: a sleep is not shorter than a turn of the loop.
         if ahead > 0.005 and not hurry.is_set() and number + 1 < len(connections):

@@ -281,14 +281,19 @@
     /** Show the counts, and in place of the list what there is to say when it is empty. */
     function showState() {
         const counts = list.counts();
-        for (const [name, count] of Object.entries(counts)) element(`number-${name}`).textContent = isLoaded ? count : '';
-        element('count').textContent = isLoaded ? `${counts.open} open` : '';
+        for (const [name, count] of Object.entries(counts)) write(`number-${name}`, isLoaded ? String(count) : '');
+        write('count', isLoaded ? `${counts.open} open` : '');
         const text = stateText(counts[list.filter]);
         const hadFocus = element('retry') === document.activeElement;
-        element('state-text').textContent = text;
+        write('state-text', text);
         element('state').hidden = !text;
         element('retry').hidden = !trouble;
         if (hadFocus && !trouble) element('box').focus();
+    }
+
+    /** What is written anew is read out again, so write only what differs. */
+    function write(name, text) {
+        if (element(name).textContent !== text) element(name).textContent = text;
     }
 
     function stateText(count) {

@@ -237,7 +237,7 @@ def test_tabs(page: Any, site: Server) -> None:
     assert page.locator("#how").is_visible()
     assert page.locator("#emoji").is_hidden()
     how.focus()
-    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Home")
     assert emoji.get_attribute("aria-selected") == "true"
     assert emoji.evaluate("(tab) => tab === document.activeElement")
     assert page.url.endswith("#emoji")
