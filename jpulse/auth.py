@@ -266,7 +266,8 @@ class Auth:
             key = ""
         self._check_guesses(key, address, now)
         # Counted before the answer is known: twenty at once are twenty attempts.
-        self._by_name.add(key, now)
+        if key:
+            self._by_name.add(key, now)
         self._by_address.add(address, now)
         try:
             user = await self._user_with(key, password)

@@ -420,7 +420,9 @@ class Connection(BaseConnection):
 
         Never blocks; TypeError if JSON cannot carry `data`.
         """
-        self.send_frame(wire.frame(wire.success(data, ctx)))
+        frame = wire.frame(wire.success(data, ctx))
+        self.namespace.count_sent(data, ctx)
+        self.send_frame(frame)
 
     def start(self) -> None:
         """Join the namespace, send `connected` as the first frame and call `on_connect`."""

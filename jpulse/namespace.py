@@ -114,7 +114,7 @@ class Namespace:
         with 1013. TypeError if JSON cannot carry `data`; then nobody is sent anything.
         """
         frame = wire.frame(wire.success(data, ctx))
-        self._count_out(data, ctx)
+        self.count_sent(data, ctx)
         self.hub.fan_out(self.members.connections, frame)
 
     def send_to_client(self, client_id: str, data: Data, ctx: Context | None = None) -> None:
@@ -124,12 +124,13 @@ class Namespace:
         Never blocks; TypeError if JSON cannot carry `data`.
         """
         frame = wire.frame(wire.success(data, ctx))
-        self._count_out(data, ctx)
+        self.count_sent(data, ctx)
         sockets = self.members.clients.get(client_id)
         if sockets is not None:
             self.hub.fan_out(sockets, frame)
 
-    def _count_out(self, data: Data, ctx: Context | None) -> None:
+    def count_sent(self, data: Data, ctx: Context | None) -> None:
+        """Count a message that goes out, once however many get it."""
         now = time.time()
         self.stats.count(now)
         username = ctx.get("username", "") if ctx else ""

@@ -302,7 +302,7 @@ class StaticHandler(BaseHandler, StaticFileHandler):
         return super().parse_url_path("favicon.svg" if url_path == "favicon.ico" else url_path)
 
 
-class NotFoundHandler(BaseHandler):
+class NotFoundHandler(PageHandler):
     """Answers what no route matches."""
 
     async def prepare(self) -> None:
