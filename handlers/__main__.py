@@ -30,6 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StartError as error:
         print(f"jpulse: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        # At the question for a password; a server takes the signal as the order to stop.
+        print(file=sys.stderr)
+        return 130
     return 0
 
 

@@ -79,7 +79,7 @@ class App(Application):
             compress_response=True,
             log_function=log_request,
             static_handler_class=StaticHandler,
-            xsrf_cookie_kwargs={"samesite": "Lax"},
+            xsrf_cookie_kwargs={"samesite": "Lax", "secure": config.tls_certificate is not None},
             websocket_max_message_size=config.max_message_bytes,
         )
 

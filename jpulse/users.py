@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
@@ -87,6 +88,8 @@ def _password(environ: Mapping[str, str], ask: Callable[[str], str] = getpass.ge
     """Take the password from the environment, or ask for it twice."""
     given = environ.get("JPULSE_PASSWORD")
     if given is None:
+        # The loop's own handler would wait for the prompt to end, which waits for the user.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             given = ask("Password: ")
             check_new_password(given)

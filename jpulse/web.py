@@ -47,6 +47,7 @@ SECURITY_HEADERS = {
 
 API_PREFIX = "/api/"
 SESSION_COOKIE = "jpulse_session"
+METHODS = ("get", "post", "put", "patch", "delete", "options")
 #: Methods that change nothing (RFC 9110 section 9.2.1).
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -93,11 +94,11 @@ class BaseHandler(RequestHandler):
             self.set_header(name, value)
 
     async def prepare(self) -> None:
-        """Refuse methods that are not answered, and find out who asks."""
+        """Find out who asks, whom error pages show too, and refuse methods that are not answered."""
         self.current_user = None
+        await self.load_session()
         if self.request.method not in self._methods():
             raise HTTPError(405)
-        await self.load_session()
 
     async def load_session(self) -> None:
         """Read the session cookie; a valid session slides."""
@@ -188,10 +189,12 @@ class BaseHandler(RequestHandler):
 
     def _methods(self) -> list[str]:
         """The methods that this handler answers."""
-        names = [name.lower() for name in self.SUPPORTED_METHODS]
-        return [
-            name.upper() for name in names if getattr(type(self), name) is not getattr(RequestHandler, name)
-        ]
+        names = [name for name in METHODS if getattr(type(self), name) is not getattr(RequestHandler, name)]
+        return [name.upper() for name in names] + (["HEAD"] if "get" in names else [])
+
+    def head(self, *args: str, **kwargs: str) -> Any:
+        """Answer as to GET; Tornado leaves the body out."""
+        return self.get(*args, **kwargs)
 
     def _write_error_page(self, status: int, message: str) -> None:
         page = f"errors/{status}.html" if status in (404, 500) else "errors/error.html"
@@ -294,6 +297,10 @@ class StaticHandler(BaseHandler, StaticFileHandler):
     async def prepare(self) -> None:
         """Ask nothing of the store."""
         self.current_user = None
+
+    def head(self, *args: str, **kwargs: str) -> Any:
+        """Answer without reading the file."""
+        return StaticFileHandler.head(self, *args, **kwargs)
 
     def parse_url_path(self, url_path: str) -> str:
         """Answer the icon that browsers ask for unasked."""

@@ -5,17 +5,23 @@ Each change is kept first, answered second, and broadcast third, so that what ot
 are told has happened.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from jpulse import ApiHandler, ClientError, Connection, NamespaceHandler
 from jpulse.activity import iso_time
-from jpulse.store.base import Todo, new_id
+from jpulse.store.base import StoreUnavailable, Todo, new_id
 
 MAX_TITLE_LENGTH = 200
 #: The list is for trying out: it does not grow without end.
 MAX_TODOS = 1000
+#: The store itself gives up within five seconds, which the wait for one's turn must not double.
+TURN_SECONDS = 0.5
 
 
 class Todos(NamespaceHandler):
@@ -56,6 +62,28 @@ def check_title(title: str) -> str:
     if any(0xD800 <= ord(char) <= 0xDFFF or char == "\0" for char in title):
         raise ClientError("title: it has characters that do not exist")
     return title
+
+
+#: Todos that are being changed, each while somebody holds or awaits its lock.
+_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+
+@asynccontextmanager
+async def turn(todo_id: str) -> AsyncIterator[None]:
+    """
+    Change a todo when it is one's turn, so that changes are told in the order in which they were kept.
+
+    StoreUnavailable when those before take so long that the store must be in trouble.
+    """
+    lock = _turns.setdefault(todo_id, asyncio.Lock())
+    try:
+        await asyncio.wait_for(lock.acquire(), TURN_SECONDS)
+    except TimeoutError:
+        raise StoreUnavailable("others who change this todo wait for the store") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def as_json(todo: Todo) -> dict[str, Any]:
@@ -100,6 +128,8 @@ class TodosApi(TodoHandler):
         fields = self.read_body(TodoFields).given()
         if "title" not in fields:
             raise ClientError("title: is missing")
+        if await self.app.store.count_todos() >= MAX_TODOS:
+            raise ClientError(f"The list is full with {MAX_TODOS} todos; delete some first", 409)
         now = self.app.clock()
         todo = Todo(id=new_id(), username=self.ctx["username"], created_at=now, updated_at=now, **fields)
         await self.app.store.add_todo(todo)
@@ -119,12 +149,14 @@ class TodoApi(TodoHandler):
         fields = self.read_body(TodoFields).given()
         if not fields:
             raise ClientError("title: this or completed is needed")
-        changed = self.found(await self.app.store.update_todo(todo_id, self.app.clock(), **fields))
-        self.answer_and_tell("todo-updated", changed)
+        async with turn(todo_id):
+            changed = self.found(await self.app.store.update_todo(todo_id, self.app.clock(), **fields))
+            self.answer_and_tell("todo-updated", changed)
 
     async def delete(self, todo_id: str) -> None:
         """Remove it."""
-        self.answer_and_tell("todo-deleted", self.found(await self.app.store.delete_todo(todo_id)))
+        async with turn(todo_id):
+            self.answer_and_tell("todo-deleted", self.found(await self.app.store.delete_todo(todo_id)))
 
 
 class TodoToggleApi(TodoHandler):
@@ -132,5 +164,6 @@ class TodoToggleApi(TodoHandler):
 
     async def put(self, todo_id: str) -> None:
         """Turn completed into its opposite, in one step: two at once lose nothing."""
-        toggled = self.found(await self.app.store.toggle_todo(todo_id, self.app.clock()))
-        self.answer_and_tell("todo-updated", toggled)
+        async with turn(todo_id):
+            toggled = self.found(await self.app.store.toggle_todo(todo_id, self.app.clock()))
+            self.answer_and_tell("todo-updated", toggled)

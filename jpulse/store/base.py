@@ -198,6 +198,10 @@ class Store(ABC):
         """The newest `limit` todos, oldest of them first."""
 
     @abstractmethod
+    async def count_todos(self) -> int:
+        """How many todos there are."""
+
+    @abstractmethod
     async def update_todo(self, todo_id: str, now: float, **changes: Any) -> Todo | None:
         """Change title or completed, nothing else; sets updated_at; returns the todo as it is then."""
 

@@ -226,6 +226,10 @@ class MongoStore(Store):
             newest = db.todos.find().sort([("created_at", DESCENDING), ("_id", DESCENDING)]).limit(limit)
             return (await _records(Todo, newest))[::-1]
 
+    async def count_todos(self) -> int:
+        async with self._asking() as db:
+            return await db.todos.count_documents({})
+
     async def update_todo(self, todo_id: str, now: float, **changes: Any) -> Todo | None:
         values = {**checked(TodoChanges, changes), "updated_at": now}
         async with self._asking() as db:

@@ -252,6 +252,9 @@ class SqliteStore(Store):
         sql = f"SELECT {TODO_COLUMNS} FROM todos ORDER BY created_at DESC, id DESC LIMIT ?"
         return (await self._read(_todo, sql, (max(0, limit),)))[::-1]
 
+    async def count_todos(self) -> int:
+        return (await self._read(_number, "SELECT count(*) FROM todos"))[0]
+
     async def update_todo(self, todo_id: str, now: float, **changes: Any) -> Todo | None:
         values = {**checked(TodoChanges, changes), "updated_at": now}
         sql = f"UPDATE todos SET {_assignments(values)} WHERE id = :id RETURNING {TODO_COLUMNS}"

@@ -325,7 +325,7 @@ def test_deletion_of_a_session_at_once(with_store: WithStore) -> None:
 
 
 def test_sessions_with_their_users(with_store: WithStore) -> None:
-    """A session is found with its user, many at once too, and those that are gone, expired or odd are left out."""
+    """A session is found with its user, many at once too; those that are gone, expired or odd are not."""
 
     async def scenario(store: Store) -> None:
         await store.add_user(user())
@@ -341,6 +341,20 @@ def test_sessions_with_their_users(with_store: WithStore) -> None:
         assert await store.get_session_users([], NOW) == {}
         await store.update_user("bob", active=False)
         assert not (await store.get_session_users(["b1"], NOW))["b1"].active
+
+    with_store(scenario)
+
+
+def test_number_of_todos(with_store: WithStore) -> None:
+    """Todos are counted as they come and go."""
+
+    async def scenario(store: Store) -> None:
+        todos = [todo(str(number)) for number in range(3)]
+        for each in todos:
+            await store.add_todo(each)
+        assert await store.count_todos() == 3
+        await store.delete_todo(todos[0].id)
+        assert await store.count_todos() == 2
 
     with_store(scenario)
 
