@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import subprocess
+import sys
 from http.cookies import SimpleCookie
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from .conftest import ADMIN_PASSWORD
+from .conftest import ADMIN_PASSWORD, ROOT, Server
 from .raw_client import RawClient
 
 SESSION_COOKIE = "jpulse_session"
@@ -140,3 +144,17 @@ class Visitor:
     def connect(self, path: str, headers: dict[str, str] | None = None) -> RawClient:
         """Open a WebSocket with the jar's cookies."""
         return RawClient(self.port, path, headers={**self.headers, **self.cookie_header(), **(headers or {})})
+
+
+def manage(server: Server, *words: str, password: str = ADMIN_PASSWORD) -> None:
+    """Run `run.py user …` on the store of a running server; it must work."""
+    command = [sys.executable, str(ROOT / "run.py"), "user", *words, "--data-dir", str(data_dir(server))]
+    environ = {**os.environ, "JPULSE_PASSWORD": password}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def data_dir(server: Server) -> Path:
+    """The folder of a server's embedded store."""
+    flags = server._flags
+    return Path(flags[flags.index("--data-dir") + 1])
