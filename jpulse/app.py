@@ -6,24 +6,26 @@ import importlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from inspect import isawaitable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
-from tornado.ioloop import PeriodicCallback
 from tornado.routing import Router
 from tornado.web import Application, RequestHandler
 
 from .auth import Auth, ensure_admin
 from .connection import Scheduler
 from .endpoint import Endpoint, make_endpoint
-from .errors import ClientError, SettingsError, StartError
+from .errors import ClientError, SettingsError
 from .heartbeat import Heartbeat
 from .hub import Hub
 from .namespace import PREFIX, Namespace, NamespaceHandler, Registry
 from .settings import Settings
 from .store.base import Store, StoreUnavailable
-from .web import NotFoundHandler, StaticHandler
+from .timers import Repeating
+from .web import NotFoundHandler, StaticHandler, TooLargeHandler
 
 log = logging.getLogger("jpulse.app")
 access_log = logging.getLogger("jpulse.access")
@@ -61,6 +63,8 @@ class App(Application):
 
     def __init__(self, config: Settings, routes: Iterable[Any], store: Store) -> None:
         self.store = store
+        #: What an async setup(app) has to be awaited for; `start` does.
+        self.setting_up: Awaitable[object] | None = None
         #: Seconds since 1970, as everything that is kept is dated.
         self.clock = time.time
         self.config = config
@@ -70,7 +74,7 @@ class App(Application):
         self.heartbeat = Heartbeat(self.hub, config.ping_interval, config.pong_timeout)
         #: True from the signal to stop on: nobody new is let in.
         self.draining = False
-        self._timers: list[PeriodicCallback] = []
+        self._timers: list[Repeating] = []
         super().__init__(
             [(PREFIX + ".*", NamespaceRouter(self)), *routes],
             default_handler_class=NotFoundHandler,
@@ -82,6 +86,15 @@ class App(Application):
             xsrf_cookie_kwargs={"samesite": "Lax", "secure": config.tls_certificate is not None},
             websocket_max_message_size=config.max_message_bytes,
         )
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        """Find who answers; a body that is announced as too large is refused before it is read."""
+        announced = request.headers.get("Content-Length", "")
+        if announced.isdecimal() and len(announced) < 12 and int(announced) > MAX_BODY_BYTES:
+            connection = cast(HTTP1Connection, request.connection)
+            connection.set_max_body_size(int(announced))
+            return self.get_handler_delegate(request, TooLargeHandler)
+        return super().find_handler(request, **kwargs)
 
     async def start(self, admin_password: str | None = None) -> None:
         """
@@ -96,12 +109,12 @@ class App(Application):
             raise SettingsError(f"JPULSE_ADMIN_PASSWORD: {error.message}") from None
         if made:
             print(f"jpulse: first start: sign in as admin with the password {made}", flush=True)
+        if self.setting_up is not None:
+            await self.setting_up
         self._timers = [
-            PeriodicCallback(lambda: self.heartbeat.sweep(time.monotonic()), self.heartbeat.tick * 1000),
-            PeriodicCallback(lambda: self._patiently(self.auth.sweep), SESSION_SWEEP_SECONDS * 1000),
-            PeriodicCallback(
-                lambda: self._patiently(self.auth.forget_expired), FORGET_SESSIONS_SECONDS * 1000
-            ),
+            Repeating(lambda: self.heartbeat.sweep(time.monotonic()), self.heartbeat.tick),
+            Repeating(lambda: self._patiently(self.auth.sweep), SESSION_SWEEP_SECONDS),
+            Repeating(lambda: self._patiently(self.auth.forget_expired), FORGET_SESSIONS_SECONDS),
         ]
         for timer in self._timers:
             timer.start()
@@ -178,13 +191,15 @@ def _set_up(app: App, name: str) -> None:
     try:
         module = importlib.import_module(name)
     except (TypeError, ValueError):
-        raise StartError(
+        raise SettingsError(
             f"app: {name} is no name of a module; name it as in `import package.module`"
         ) from None
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
             raise
-        raise StartError(f"app: there is no module {name}; name it as in `import {name}`") from None
+        raise SettingsError(f"app: there is no module {name}; name it as in `import {name}`") from None
     if not callable(getattr(module, "setup", None)):
-        raise StartError(f"app: the module {name} has no function setup(app)")
-    module.setup(app)
+        raise SettingsError(f"app: the module {name} has no function setup(app)")
+    result = module.setup(app)
+    if isawaitable(result):
+        app.setting_up = result

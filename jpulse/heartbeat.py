@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable
 
 from .connection import PING_FRAME, Connection
 from .errors import CloseCode
 from .hub import Hub
-
-log = logging.getLogger("jpulse.heartbeat")
 
 
 class Heartbeat:
@@ -64,5 +61,4 @@ class Heartbeat:
 
     def _end(self, silent: list[Connection]) -> None:
         for connection in silent:
-            log.info("%s: no sign of life from client %s", connection.namespace.path, connection.client_id)
             connection.close(CloseCode.NO_SIGN_OF_LIFE, "No sign of life")

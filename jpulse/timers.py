@@ -1,0 +1,44 @@
+"""Work that is done again and again, by the monotonic clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+
+class Repeating:
+    """
+    Calls `work` every so many seconds; an async one is awaited before the next call is planned.
+
+    Tornado's PeriodicCallback plans by the time of day: when an administrator or NTP sets
+    that back by an hour, heartbeats and session checks would rest for an hour.
+    """
+
+    def __init__(self, work: Callable[[], Awaitable[None] | None], seconds: float) -> None:
+        self._work = work
+        self._seconds = seconds
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin; the first call comes after the first interval."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def stop(self) -> None:
+        """End; may be called again."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            # What a pause of the process has missed is not made up for.
+            due = max(due + self._seconds, loop.time())
+            await asyncio.sleep(due - loop.time())
+            try:
+                pending = self._work()
+                if pending is not None:
+                    await pending
+            except Exception as error:  # noqa: BLE001 - one failure must not end the others
+                context = {"message": f"{self._work!r} failed", "exception": error}
+                loop.call_exception_handler(context)
