@@ -12,6 +12,8 @@ import msgspec
 
 KEPT_SECONDS = 300.0
 MAX_ENTRIES = 1000
+#: Of larger messages only the beginning is kept, so that a full log stays within a few megabytes.
+MAX_KEPT_BYTES = 1024
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 #: What is shown of a message; the rest is cut.
 MAX_TEXT = 500
@@ -22,14 +24,30 @@ def iso_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+class Excerpt(msgspec.Struct, frozen=True):
+    """The beginning of a message that is too large to be kept whole."""
+
+    type: str
+    text: bytes
+
+
+def to_keep(message: Mapping[str, Any], encoded: bytes, start: int = 0) -> Mapping[str, Any] | Excerpt:
+    """What the log keeps of a message whose JSON begins at `start`: itself, or an excerpt of a large one."""
+    if len(encoded) <= MAX_KEPT_BYTES:
+        return message
+    return Excerpt(_shown(_type_of, message), encoded[start : start + MAX_TEXT])
+
+
 class ActivityLog:
     """Keeps references to what passed and formats them only when they are read."""
 
     def __init__(self, max_entries: int = MAX_ENTRIES) -> None:
-        self._entries: deque[tuple[float, str, str, str, Mapping[str, Any]]] = deque(maxlen=max_entries)
+        self._entries: deque[tuple[float, str, str, str, Mapping[str, Any] | Excerpt]] = deque(
+            maxlen=max_entries
+        )
 
     def add(
-        self, now: float, namespace: str, direction: str, username: str, message: Mapping[str, Any]
+        self, now: float, namespace: str, direction: str, username: str, message: Mapping[str, Any] | Excerpt
     ) -> None:
         """Keep a message that came `in` or went `out`; the oldest falls out of a full log."""
         self._entries.append((now, namespace, direction, username, message))
@@ -47,7 +65,7 @@ class ActivityLog:
 
 
 def _entry(
-    when: float, namespace: str, direction: str, username: str, message: Mapping[str, Any]
+    when: float, namespace: str, direction: str, username: str, message: Mapping[str, Any] | Excerpt
 ) -> dict[str, str]:
     return {
         "timestamp": iso_time(when),
@@ -65,6 +83,8 @@ def _type_of(message: Any) -> str:
 
 
 def _json_of(message: Any) -> str:
+    if isinstance(message, Excerpt):
+        return message.text.decode("utf-8", "ignore")
     return _encode(message).decode()
 
 

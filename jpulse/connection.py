@@ -421,7 +421,7 @@ class Connection(BaseConnection):
         Never blocks; TypeError if JSON cannot carry `data`.
         """
         frame = wire.frame(wire.success(data, ctx))
-        self.namespace.count_sent(data, ctx)
+        self.namespace.count_sent(data, ctx, frame)
         self.send_frame(frame)
 
     def start(self) -> None:
@@ -526,7 +526,7 @@ class Connection(BaseConnection):
             return None
         message["username"] = self.username
         self.message = message
-        self.namespace.on_received(self, message)
+        self.namespace.on_received(self, message, payload)
         return self._call(self.namespace.message_handler, answered=True)
 
     def _call(self, handler: Handler, *, answered: bool = False) -> Awaitable[Any] | None:
@@ -553,9 +553,10 @@ class Connection(BaseConnection):
                     self._give_up()
                     raise
                 self._on_handler_error(error)
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # noqa: BLE001 - whatever an application raises, even SystemExit
+            except BaseException as error:
+                if not _in_task():
+                    # The loop is gone and Python closes what is left.
+                    raise
                 self._on_handler_error(error)
             pending = self._next_in_turn()
         self._busy = False
@@ -606,6 +607,8 @@ class Connection(BaseConnection):
         if self._inbox and not by_peer:
             self._inbox.clear()
             self._inbox_bytes = 0
+        if not by_peer and self.close_code not in (CloseCode.NORMAL, CloseCode.RESTART):
+            log.info("%s: client %s closed with %d", self.namespace.path, self.client_id, self.close_code)
         self.namespace.leave(self)
         self._ended = True
         # In a turn of its own: a good-bye that is broadcast may end others, whose good-byes end others...
@@ -632,6 +635,13 @@ def _is_cancelled() -> bool:
     """Tell a task that is being cancelled from a handler that raised CancelledError by itself."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _in_task() -> bool:
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return False
 
 
 async def _await(pending: Awaitable[Any]) -> None:

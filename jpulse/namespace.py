@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from . import wire
-from .activity import ActivityLog, iso_time
+from .activity import ActivityLog, iso_time, to_keep
 from .connection import Connection, Handler
 from .hub import Hub
 from .settings import Settings
@@ -35,6 +35,12 @@ Context = wire.Context
 
 def _nothing(conn: Connection) -> None:
     """Stand in for a handler that was not given."""
+
+
+def _callable(handler: Handler) -> Handler:
+    if not callable(handler):
+        raise TypeError(f"a handler is a function of one argument, not {handler!r}")
+    return handler
 
 
 @dataclass(slots=True)
@@ -67,7 +73,7 @@ class Namespace:
         activity: ActivityLog | None = None,
         debug: bool = False,
     ) -> None:
-        if not _PATH.fullmatch(path):
+        if not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
             raise ValueError(
                 f"a namespace's path is {PREFIX} and a name of letters, digits and ._~-, not {path!r}"
             )
@@ -91,17 +97,17 @@ class Namespace:
 
     def on_connect(self, handler: Handler) -> Self:
         """Call `handler(conn)`, plain or async, for every new connection."""
-        self.connect_handler = handler
+        self.connect_handler = _callable(handler)
         return self
 
     def on_message(self, handler: Handler) -> Self:
         """Call `handler(conn)`, plain or async, for every message, in order, one at a time."""
-        self.message_handler = handler
+        self.message_handler = _callable(handler)
         return self
 
     def on_disconnect(self, handler: Handler) -> Self:
         """Call `handler(conn)`, plain or async, once for every connection that ended."""
-        self.disconnect_handler = handler
+        self.disconnect_handler = _callable(handler)
         return self
 
     # Sending
@@ -114,7 +120,7 @@ class Namespace:
         with 1013. TypeError if JSON cannot carry `data`; then nobody is sent anything.
         """
         frame = wire.frame(wire.success(data, ctx))
-        self.count_sent(data, ctx)
+        self.count_sent(data, ctx, frame)
         self.hub.fan_out(self.members.connections, frame)
 
     def send_to_client(self, client_id: str, data: Data, ctx: Context | None = None) -> None:
@@ -124,17 +130,18 @@ class Namespace:
         Never blocks; TypeError if JSON cannot carry `data`.
         """
         frame = wire.frame(wire.success(data, ctx))
-        self.count_sent(data, ctx)
+        self.count_sent(data, ctx, frame)
         sockets = self.members.clients.get(client_id)
         if sockets is not None:
             self.hub.fan_out(sockets, frame)
 
-    def count_sent(self, data: Data, ctx: Context | None) -> None:
+    def count_sent(self, data: Data, ctx: Context | None, frame: bytes) -> None:
         """Count a message that goes out, once however many get it."""
         now = time.time()
         self.stats.count(now)
         username = ctx.get("username", "") if ctx else ""
-        self.activity.add(now, self.path, "out", username, data)
+        kept = to_keep(data, frame, wire.data_start(frame))
+        self.activity.add(now, self.path, "out", username, kept)
 
     # Statistics
 
@@ -178,11 +185,11 @@ class Namespace:
         """Free the place of a socket that is gone."""
         self.hub.free_place(connection.address)
 
-    def on_received(self, connection: Connection, message: dict[str, Any]) -> None:
+    def on_received(self, connection: Connection, message: dict[str, Any], payload: bytes) -> None:
         """Count a message that is going to be handled."""
         now = time.time()
         self.stats.count(now)
-        self.activity.add(now, self.path, "in", connection.username, message)
+        self.activity.add(now, self.path, "in", connection.username, to_keep(message, payload))
 
     def on_dropped(self, connection: Connection) -> None:
         """Count a message over the rate."""

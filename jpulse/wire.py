@@ -126,9 +126,20 @@ def success(data: Mapping[str, Any], ctx: Context | None) -> bytes:
     if "ctx" in data:
         data = {key: value for key, value in data.items() if key != "ctx"}
     body = encode(data)
-    context = _NO_CONTEXT_JSON if ctx is None else encode(dict(ctx))
+    context = _NO_CONTEXT_JSON if ctx is None else _encode_context(ctx)
     comma = b"," if data else b""
     return b'%b%b%b"ctx":%b}}' % (_HEAD, body[:-1], comma, context)
+
+
+def data_start(frame: bytes) -> int:
+    """Where `data` begins in a frame of a success envelope."""
+    return (2 if frame[1] < 126 else 4 if frame[1] == 126 else 10) + len(_HEAD)
+
+
+def _encode_context(ctx: Context) -> bytes:
+    if not isinstance(ctx, Mapping):
+        raise TypeError(f'ctx is an object such as {{"username": "ann", "ip": "10.0.0.7"}}, not {ctx!r}')
+    return encode({**NO_CONTEXT, **ctx})
 
 
 def _as_dict(data: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from jpulse import wire
-from jpulse.activity import KEPT_SECONDS, MAX_ENTRIES, MAX_TEXT, ActivityLog, iso_time
+from jpulse.activity import KEPT_SECONDS, MAX_ENTRIES, MAX_TEXT, ActivityLog, Excerpt, iso_time, to_keep
 
 NOON = 1_700_000_000.0
 PATH = "/api/1/ws/chat"
@@ -245,3 +245,22 @@ def test_deepest_message_that_a_client_can_send() -> None:
         return read_below(levels - 1) if levels else log.entries(NOON)
 
     assert len(read_below(50)) == 1
+
+
+def test_large_message_is_kept_in_part() -> None:
+    """Of a large message the log keeps its type and its beginning, not the whole."""
+    message = {"type": "big", "pad": "x" * 100_000}
+    encoded = json.dumps(message).encode()
+    kept = to_keep(message, b"head" + encoded, 4)
+    assert isinstance(kept, Excerpt)
+    log = ActivityLog()
+    log.add(NOON, "/api/1/ws/x", "in", "ann", kept)
+    [entry] = log.entries(NOON)
+    assert entry["type"] == "big"
+    assert entry["message"] == encoded.decode()[:MAX_TEXT]
+
+
+def test_small_message_is_kept_as_it_is() -> None:
+    """A small message costs nothing until the log is read."""
+    message = {"type": "small"}
+    assert to_keep(message, b'{"type":"small"}') is message

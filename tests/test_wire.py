@@ -1020,7 +1020,7 @@ def test_success_of_any_mapping(data: Mapping[str, Any]) -> None:
     """Data may be any mapping."""
     assert json.loads(wire.success(data, types.MappingProxyType({"username": "ann"})))["data"] == {
         "a": 1,
-        "ctx": {"username": "ann"},
+        "ctx": {"username": "ann", "ip": "0.0.0.0"},
     }
 
 
@@ -1067,3 +1067,17 @@ def test_failure() -> None:
         "code": 400,
         "username": "",
     }
+
+
+@pytest.mark.parametrize("ctx", ["ann", 5, ["username"], object()], ids=lambda ctx: type(ctx).__name__)
+def test_context_that_is_none(ctx: Any) -> None:
+    """A context that is no mapping is a TypeError that says what a context is."""
+    with pytest.raises(TypeError, match="ctx is an object"):
+        wire.success({}, ctx)
+
+
+@pytest.mark.parametrize("size", [0, 50, 60, 1000, 65_000, 70_000])
+def test_data_start(size: int) -> None:
+    """The place where `data` begins is known for every form of a frame's length."""
+    frame = wire.frame(wire.success({"pad": "x" * size}, None))
+    assert frame[wire.data_start(frame) :].startswith(b'{"pad":"x' if size else b'{"pad":""')
