@@ -14,7 +14,7 @@ def local_target(target: str) -> str:
     Browsers read `//host`, `/\\host` and addresses with control characters in ways of
     their own, so that only a plain absolute path passes.
     """
-    plain = target.startswith("/") and not target.startswith(("//", "/\\")) and "\\" not in target
+    plain = target.startswith("/") and not target.startswith(("//", "/\\", "/auth/")) and "\\" not in target
     if not plain or any(ord(char) < 33 or ord(char) == 127 for char in target):
         return "/"
     parts = urlsplit(target)

@@ -72,6 +72,8 @@ class ClientError(JPulseError):
     """
 
     def __init__(self, message: str, code: int = 400) -> None:
+        if type(code) is not int:
+            raise TypeError(f"a ClientError's code is a whole number such as 400, not {code!r}")
         super().__init__(message)
         self.message = str(message)
         self.code = code

@@ -10,6 +10,9 @@ from typing import Any
 from .activity import iso_time
 from .settings import Settings
 
+#: Control characters as what they are: they could begin lines or colour a terminal.
+_VISIBLE = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
 
 class TextFormatter(logging.Formatter):
     """One line per event; a traceback follows on lines of its own."""
@@ -19,11 +22,13 @@ class TextFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """Write a traceback indented: what a client sent may be in it, and cannot look like an event."""
-        return "\n".join("    " + line for line in super().formatException(ei).splitlines())
+        return "\n".join(
+            "    " + line.translate(_VISIBLE) for line in super().formatException(ei).splitlines()
+        )
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Write the line; what a client sent cannot begin another."""
-        return super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
+        return super().formatMessage(record).translate(_VISIBLE)
 
 
 class JsonFormatter(logging.Formatter):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -18,7 +19,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from .app import HTTP_TIMEOUT_SECONDS, MAX_BODY_BYTES, App
-from .errors import CloseCode, StartError
+from .errors import CloseCode, SettingsError, StartError
 from .logs import set_up_logging
 from .settings import Settings
 
@@ -37,12 +38,12 @@ def bind(config: Settings) -> list[socket.socket]:
     try:
         return bind_sockets(config.port, config.address)
     except UnicodeError:
-        raise StartError(f"address: {config.address} is no address") from None
+        raise SettingsError(f"address: {config.address} is no address") from None
     except OSError as error:
         where = f"{config.address}:{config.port}"
-        if isinstance(error, socket.gaierror):
-            raise StartError(f"address: {config.address} is no address of this machine") from None
-        if error.errno == 98:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise SettingsError(f"address: {config.address} is no address of this machine") from None
+        if error.errno == errno.EADDRINUSE:
             raise StartError(
                 f"port {config.port} is in use on {config.address}; choose another with --port"
             ) from None
@@ -53,7 +54,7 @@ def tls_context(config: Settings) -> ssl.SSLContext | None:
     """What serves HTTPS, if a certificate is set."""
     if config.tls_certificate is None:
         if config.tls_key is not None:
-            raise StartError("tls_certificate: tls_key needs it; name the file with the certificate chain")
+            raise SettingsError("tls_certificate: tls_key needs it; name the file with the certificate chain")
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     for name in ("tls_certificate", "tls_key"):
@@ -61,7 +62,7 @@ def tls_context(config: Settings) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(config.tls_certificate, config.tls_key)
     except (OSError, ssl.SSLError) as error:
-        raise StartError(f"tls_certificate: cannot use {config.tls_certificate}: {error}") from None
+        raise SettingsError(f"tls_certificate: cannot use {config.tls_certificate}: {error}") from None
     return context
 
 
@@ -71,26 +72,38 @@ def _need_file(name: str, path: Path | None) -> None:
         if path is not None:
             path.open("rb").close()
     except OSError as error:
-        raise StartError(f"{name}: cannot read {path}: {error.strerror}") from None
+        raise SettingsError(f"{name}: cannot read {path}: {error.strerror}") from None
 
 
 def serve(config: Settings, make_app: Callable[[], App], admin_password: str | None = None) -> None:
     """Listen, make the application, serve until SIGTERM or SIGINT, drain; StartError if it cannot start."""
     set_up_logging(config)
     if config.processes != 1:
-        raise StartError("processes: this version serves with one process only; leave it at 1")
+        raise SettingsError("processes: this version serves with one process only; leave it at 1")
     if config.redis_url:
         log.warning("redis_url is set, but this version does not use it")
     context = tls_context(config)
     sockets = bind(config)
-    _run(_serve(make_app(), sockets, context, admin_password))
+    try:
+        _run(_serve(make_app(), sockets, context, admin_password))
+    finally:
+        for each in sockets:
+            each.close()
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
     """Run the loop, and end even if a handler refuses to be cancelled, for which asyncio.run() waits."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    loop.run_until_complete(main)
+    try:
+        loop.run_until_complete(main)
+    finally:
+        _end_tasks(loop)
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()
@@ -100,7 +113,6 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         sys.stdout.flush()
         os._exit(0)
     loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
 
 
 async def _serve(

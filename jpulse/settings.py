@@ -89,7 +89,7 @@ def switch(value: Any) -> bool:
 def text(value: Any) -> str:
     """Accept a text that is not empty."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ValueError("a text that is not empty")
+        raise ValueError("a text with characters in it")
     return value.strip()
 
 

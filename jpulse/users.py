@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 from .activity import iso_time
@@ -47,7 +48,9 @@ async def run(store: Store, words: Sequence[str], roles: str | None, environ: Ma
 async def _command(
     auth: Auth, store: Store, words: Sequence[str], roles: str | None, environ: Mapping[str, str]
 ) -> None:
-    wanted = [role.strip() for role in (roles or "user").split(",") if role.strip()]
+    wanted = [role.strip() for role in ("user" if roles is None else roles).split(",") if role.strip()]
+    if roles is not None and (not wanted or words[:1] not in (["add"], ["roles"])):
+        raise SettingsError("--roles goes with `user add` and `user roles` and names at least one role")
     match list(words):
         case ["list"]:
             await _list(store)
@@ -91,10 +94,13 @@ def _password(environ: Mapping[str, str], ask: Callable[[str], str] = getpass.ge
         # The loop's own handler would wait for the prompt to end, which waits for the user.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            given = ask("Password: ")
-            check_new_password(given)
-            again = ask("The same again: ")
-        except EOFError:
+            with warnings.catch_warnings():
+                # Without a terminal getpass would warn, and show what is typed.
+                warnings.simplefilter("error", getpass.GetPassWarning)
+                given = ask("Password: ")
+                check_new_password(given)
+                again = ask("The same again: ")
+        except (EOFError, getpass.GetPassWarning):
             raise ClientError("password: nobody is there to type it; set JPULSE_PASSWORD") from None
         if given != again:
             raise ClientError("password: the two are not the same")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 from tornado.httputil import HTTPHeaders
-from tornado.web import HTTPError, RequestHandler, StaticFileHandler
+from tornado.web import HTTPError, RequestHandler, StaticFileHandler, stream_request_body
 
 from . import __version__, wire
 from .auth import CurrentUser, TooManyAttempts
@@ -161,7 +161,7 @@ class BaseHandler(RequestHandler):
         """Answer an exception: ours carry a status of their own."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(error, ClientError):
-            status_code = error.code
+            status_code = error.code if 400 <= error.code <= 599 else 400
         elif isinstance(error, StoreUnavailable):
             status_code = 503
         super().send_error(status_code, **kwargs)
@@ -317,6 +317,20 @@ class NotFoundHandler(PageHandler):
         self.current_user = None
         await self.load_session()
         raise HTTPError(404)
+
+
+@stream_request_body
+class TooLargeHandler(BaseHandler):
+    """Answers 413 to a body that is larger than any handler reads, without keeping what comes of it."""
+
+    async def prepare(self) -> None:
+        """Refuse, and end the connection rather than read the rest for nothing."""
+        self.current_user = None
+        self.set_header("Connection", "close")
+        self.send_error(413)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Drop it."""
 
 
 def write_failure(handler: RequestHandler, status: int, error: str) -> None:

@@ -602,7 +602,9 @@ def test_on_connect_and_on_disconnect_that_raise(server: Server) -> None:
     assert server.log[before:].count("Traceback (most recent call last)") == len(secrets)
 
 
-@pytest.mark.parametrize("what", ["cancelled", "exit", "unprintable", "client error that is no text"])
+@pytest.mark.parametrize(
+    "what", ["cancelled", "exit", "generator exit", "unprintable", "client error that is no text"]
+)
 def test_unusual_exceptions(serve: Callable[..., Server], what: str) -> None:
     """Whatever on_message raises, the client gets an answer, and its connection and the process stay."""
     server = serve(app="tests.apps.behaviours")

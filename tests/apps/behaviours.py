@@ -128,6 +128,8 @@ class Failing(NamespaceHandler):
             raise asyncio.CancelledError
         if what == "exit":
             raise SystemExit(3)
+        if what == "generator exit":
+            raise GeneratorExit
         conn.send({"type": "fine"})
 
     async def on_disconnect(self, conn: Connection) -> None:

@@ -579,3 +579,20 @@ def test_head(guest: Visitor) -> None:
     answer = guest.ask("HEAD", TODO)
     assert answer.status == 200
     assert answer.body == b""
+
+
+@pytest.mark.parametrize("size", [1_100_000, 3_000_000])
+def test_body_beyond_what_is_read(guest: Visitor, size: int) -> None:
+    """A body that is announced as larger than anything is read gets 413 before it was sent, and JSON."""
+    with RawClient(guest.port, shake_hands=False) as client:
+        head = [
+            f"POST {TODO} HTTP/1.1",
+            "Host: x",
+            "Content-Type: application/json",
+            f"Content-Length: {size}",
+        ]
+        client.send("\r\n".join([*head, "", ""]).encode())
+        status, headers = client.read_head()
+        assert status == 413
+        envelope = json.loads(client.read_body(headers))
+        assert (envelope["success"], envelope["code"]) == (False, 413)
