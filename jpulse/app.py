@@ -84,7 +84,6 @@ class App(Application):
             log_function=log_request,
             static_handler_class=StaticHandler,
             xsrf_cookie_kwargs={"samesite": "Lax", "secure": config.tls_certificate is not None},
-            websocket_max_message_size=config.max_message_bytes,
         )
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:

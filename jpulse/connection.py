@@ -11,15 +11,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from inspect import isawaitable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from . import wire
 from .errors import ERROR_TEXTS, ClientError, CloseCode, InvalidMessage, ProtocolError
-
-if TYPE_CHECKING:
-    from .namespace import Namespace
 
 log = logging.getLogger("jpulse.connection")
 
@@ -338,6 +336,51 @@ class BaseConnection:
             self.transport.half_close()
 
 
+@dataclass(slots=True)
+class Limits:
+    """What one connection of a namespace may cost; see the settings of these names."""
+
+    max_message_bytes: int
+    max_messages_per_second: int
+    max_outbox_bytes: int
+    max_inbox_messages: int
+
+
+class Owner(Protocol):
+    """What a connection tells the namespace that it belongs to, and reads of it."""
+
+    path: str
+    limits: Limits
+    #: Any one of them is enough to stay connected.
+    require_roles: tuple[str, ...]
+    #: Tell clients what exceptions say.
+    debug: bool
+    connect_handler: Handler
+    message_handler: Handler
+    disconnect_handler: Handler
+
+    def join(self, connection: Connection) -> None:
+        """Let a connection get broadcasts."""
+
+    def leave(self, connection: Connection) -> None:
+        """Let go of a connection that ended."""
+
+    def on_socket_closed(self, connection: Connection) -> None:
+        """Free the place of a socket that is gone."""
+
+    def on_received(self, connection: Connection, message: dict[str, Any], payload: bytes) -> None:
+        """Count a message that is going to be handled."""
+
+    def on_dropped(self, connection: Connection) -> None:
+        """Count a message over the rate."""
+
+    def on_invalid(self, connection: Connection) -> None:
+        """Count what was no message."""
+
+    def count_sent(self, data: Mapping[str, Any], ctx: wire.Context | None, frame: bytes) -> None:
+        """Count a message that goes out."""
+
+
 class Connection(BaseConnection):
     """
     One client's connection to a namespace, as handlers see it.
@@ -371,7 +414,7 @@ class Connection(BaseConnection):
 
     def __init__(
         self,
-        namespace: Namespace,
+        namespace: Owner,
         scheduler: Scheduler,
         parser: wire.FrameParser,
         *,

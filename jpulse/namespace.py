@@ -15,12 +15,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 from . import wire
 from .activity import ActivityLog, iso_time, to_keep
-from .connection import Connection, Handler
+from .connection import Connection, Handler, Limits
 from .hub import Hub
 from .settings import Settings
 from .stats import NamespaceStats
@@ -41,16 +40,6 @@ def _callable(handler: Handler) -> Handler:
     if not callable(handler):
         raise TypeError(f"a handler is a function of one argument, not {handler!r}")
     return handler
-
-
-@dataclass(slots=True)
-class Limits:
-    """What one connection of a namespace may cost; see the settings of these names."""
-
-    max_message_bytes: int
-    max_messages_per_second: int
-    max_outbox_bytes: int
-    max_inbox_messages: int
 
 
 class Namespace:

@@ -124,7 +124,6 @@ async def _serve(
         idle_connection_timeout=HTTP_TIMEOUT_SECONDS,
         body_timeout=HTTP_TIMEOUT_SECONDS,
         max_body_size=MAX_BODY_BYTES,
-        # A header block of 64 KiB is Tornado's limit; what follows it waits in the kernel.
     )
     stop = asyncio.Event()
     hurry = asyncio.Event()

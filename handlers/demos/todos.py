@@ -77,7 +77,8 @@ async def turn(todo_id: str) -> AsyncIterator[None]:
     """
     lock = _turns.setdefault(todo_id, asyncio.Lock())
     try:
-        await asyncio.wait_for(lock.acquire(), TURN_SECONDS)
+        async with asyncio.timeout(TURN_SECONDS):
+            await lock.acquire()
     except TimeoutError:
         raise StoreUnavailable("others who change this todo wait for the store") from None
     try:
