@@ -16,7 +16,6 @@ from tornado.routing import Router
 from tornado.web import Application, RequestHandler
 
 from .auth import Auth, ensure_admin
-from .connection import Scheduler
 from .endpoint import Endpoint, make_endpoint
 from .errors import ClientError, SettingsError
 from .heartbeat import Heartbeat
@@ -26,6 +25,7 @@ from .settings import Settings
 from .store.base import Store, StoreUnavailable
 from .timers import Repeating
 from .web import NotFoundHandler, StaticHandler, TooLargeHandler
+from .websocket import Scheduler
 
 log = logging.getLogger("jpulse.app")
 access_log = logging.getLogger("jpulse.access")

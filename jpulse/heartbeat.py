@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from .connection import PING_FRAME, Connection
+from .connection import Connection
 from .errors import CloseCode
 from .hub import Hub
+from .websocket import PING_FRAME
 
 
 class Heartbeat:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from .connection import Connection, Scheduler
+from .connection import Connection
 from .errors import CloseCode
+from .websocket import Scheduler
 
 
 class Members:

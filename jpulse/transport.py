@@ -16,7 +16,7 @@ import ssl
 from tornado.iostream import IOStream
 from tornado.util import _websocket_mask
 
-from .connection import BaseConnection
+from .websocket import BaseConnection
 
 log = logging.getLogger("jpulse.transport")
 

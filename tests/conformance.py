@@ -17,8 +17,8 @@ from tornado.web import Application
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 
 from jpulse import wire
-from jpulse.connection import BaseConnection, Scheduler
 from jpulse.transport import take_over, unmask
+from jpulse.websocket import BaseConnection, Scheduler
 
 MAX_BYTES = 32 * 1024 * 1024
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from jpulse.connection import Connection, Handler, Scheduler
+from jpulse.connection import Connection, Handler
 from jpulse.hub import Hub
 from jpulse.namespace import Limits, Namespace
+from jpulse.websocket import Scheduler
 from jpulse.wire import CLOSE, PING, FrameParser
 
 START = 1000.0
@@ -96,7 +97,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = START
         self._planned: list[Callable[[], None]] = []
-        monkeypatch.setattr("jpulse.connection.monotonic", lambda: self.now)
+        monkeypatch.setattr("jpulse.websocket.monotonic", lambda: self.now)
         self.hub = Hub(Scheduler(close_seconds=5.0, call_soon=self._planned.append))
         self.namespace = self.namespace_at("/api/1/ws/test")
 

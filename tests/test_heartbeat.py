@@ -9,8 +9,9 @@ from itertools import cycle, pairwise
 
 import pytest
 
-from jpulse.connection import CLOSED, OPEN, Connection
+from jpulse.connection import Connection
 from jpulse.heartbeat import Heartbeat
+from jpulse.websocket import CLOSED, OPEN
 from jpulse.wire import PING, PONG
 
 from .fake_transport import START, Client, World

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from jpulse.connection import CLOSED, OPEN, Connection
+from jpulse.connection import Connection
 from jpulse.hub import Hub, Members
+from jpulse.websocket import CLOSED, OPEN
 from jpulse.wire import TEXT, frame
 
 from .fake_transport import Client, World

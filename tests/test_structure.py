@@ -24,11 +24,15 @@ from .conftest import ROOT
 
 PACKAGE = ROOT / "jpulse"
 #: Modules that know nothing of Tornado, so that they are tested without a socket.
-PURE = ("errors", "settings", "wire", "activity", "stats", "connection", "hub", "namespace", "heartbeat")
+PURE = (
+    *("errors", "settings", "wire", "activity", "stats", "websocket", "connection", "hub", "namespace"),
+    *("heartbeat", "timers", "auth", "users", "store.base", "store.sqlite", "store.mongo"),
+)
 #: Calls go down: each of these imports none that stands right of it.
 ORDER = (
-    *("errors", "settings", "wire", "activity", "stats", "connection", "hub", "namespace", "heartbeat"),
-    *("transport", "web", "endpoint", "app", "server"),
+    *("errors", "settings", "wire", "activity", "stats", "websocket", "connection", "hub", "namespace"),
+    *("heartbeat", "transport", "store.base", "store.sqlite", "store.mongo", "auth", "web", "endpoint"),
+    *("app", "server"),
 )
 #: The one module that may touch Tornado's private parts, and those that it touches.
 KEEPER = "transport"
