@@ -26,7 +26,7 @@ PACKAGE = ROOT / "jpulse"
 #: Modules that know nothing of Tornado, so that they are tested without a socket.
 PURE = (
     *("errors", "settings", "wire", "activity", "stats", "websocket", "connection", "hub", "namespace"),
-    *("heartbeat", "timers", "auth", "users", "store.base", "store.sqlite", "store.mongo"),
+    *("heartbeat", "timers", "auth", "users", "store.base", "store.sqlite"),
 )
 #: Calls go down: each of these imports none that stands right of it.
 ORDER = (
