@@ -74,6 +74,8 @@ class App(Application):
         self.heartbeat = Heartbeat(self.hub, config.ping_interval, config.pong_timeout)
         #: True from the signal to stop on: nobody new is let in.
         self.draining = False
+        #: Pages and REST that are being answered; a drain waits for them.
+        self.requests: set[RequestHandler] = set()
         self._timers: list[Repeating] = []
         super().__init__(
             [(PREFIX + ".*", NamespaceRouter(self)), *routes],

@@ -154,7 +154,7 @@ def _watch_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
 
 async def drain(app: App, server: HTTPServer, hurry: asyncio.Event | None = None) -> None:
     """
-    End well within `drain_seconds`: no new connections, 1012 to the open ones, handlers finish.
+    End well within `drain_seconds`: no new connections, 1012 to the open ones, handlers and requests finish.
 
     The closes are spread, so that the clients do not come back all at once.
     """
@@ -164,10 +164,14 @@ async def drain(app: App, server: HTTPServer, hurry: asyncio.Event | None = None
     server.stop()
     log.info("draining %d connections", app.hub.sockets)
     await _close_spread(app, hurry)
-    while (app.hub.sockets or app.hub.scheduler.tasks) and time.monotonic() < deadline and not hurry.is_set():
+    while _is_busy(app) and time.monotonic() < deadline and not hurry.is_set():
         await asyncio.sleep(0.02)
     await _cancel(app.hub.scheduler.tasks)
     await server.close_all_connections()
+
+
+def _is_busy(app: App) -> bool:
+    return bool(app.hub.sockets or app.hub.scheduler.tasks or app.requests)
 
 
 async def _close_spread(app: App, hurry: asyncio.Event) -> None:

@@ -96,9 +96,19 @@ class BaseHandler(RequestHandler):
     async def prepare(self) -> None:
         """Find out who asks, whom error pages show too, and refuse methods that are not answered."""
         self.current_user = None
+        self.app.requests.add(self)
         await self.load_session()
         if self.request.method not in self._methods():
             raise HTTPError(405)
+
+    def on_finish(self) -> None:
+        """Let a drain go on."""
+        self.app.requests.discard(self)
+
+    def on_connection_close(self) -> None:
+        """Let a drain go on: nobody waits for the answer any more."""
+        self.app.requests.discard(self)
+        super().on_connection_close()
 
     async def load_session(self) -> None:
         """Read the session cookie; a valid session slides."""

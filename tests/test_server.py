@@ -484,3 +484,50 @@ def test_clock_set_back(serve: Callable[..., Server], tmp_path: Path) -> None:
     with RawClient(server.port, WS + "clock") as client:
         client.send_json({"type": "jump"})
         assert client.read_close()[0] == 4408
+
+
+def test_request_in_flight(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """A request that is being answered when the signal comes is answered, and the exit is 0."""
+    (tmp_path / "slow.py").write_text(
+        "import asyncio\n"
+        "from jpulse import ApiHandler\n"
+        "class Slow(ApiHandler):\n"
+        "    async def get(self):\n"
+        "        print('asked', flush=True)\n"
+        "        await asyncio.sleep(0.7)\n"
+        "        self.write_success('done')\n"
+        "def setup(app):\n"
+        "    app.add_handlers('.*', [('/api/1/slow', Slow)])\n",
+        encoding="utf-8",
+    )
+    server = serve("--app", "slow", "--drain-seconds", "5", cwd=tmp_path)
+    with RawClient(server.port, shake_hands=False) as client:
+        client.send(b"GET /api/1/slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.wait_for_log("asked")
+        server.process.send_signal(signal.SIGTERM)
+        status, headers = client.read_head()
+        assert status == 200
+        assert json.loads(client.read_body(headers)) == {"success": True, "data": "done"}
+    assert server.process.wait(5) == 0
+
+
+def test_requester_that_left(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """A drain does not wait for a request whose client has gone."""
+    (tmp_path / "never.py").write_text(
+        "import asyncio\n"
+        "from jpulse import PageHandler\n"
+        "class Never(PageHandler):\n"
+        "    async def get(self):\n"
+        "        print('asked', flush=True)\n"
+        "        await asyncio.sleep(3600)\n"
+        "def setup(app):\n"
+        "    app.add_handlers('.*', [('/never', Never)])\n",
+        encoding="utf-8",
+    )
+    server = serve("--app", "never", "--drain-seconds", "30", cwd=tmp_path)
+    # What still runs at the end is cut, and the log says so.
+    server.expected_log = ("500 GET /never",)
+    with RawClient(server.port, shake_hands=False) as client:
+        client.send(b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.wait_for_log("asked")
+    assert server.stop() == 0
