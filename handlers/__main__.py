@@ -10,7 +10,7 @@ from jpulse import create_app
 from jpulse.app import make_store
 from jpulse.errors import SettingsError, StartError
 from jpulse.server import serve
-from jpulse.settings import Settings, read_command_line
+from jpulse.settings import Settings, read_command_line, unknown_variables
 from jpulse.users import USAGE
 from jpulse.users import run as manage_users
 
@@ -21,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.path.insert(0, os.getcwd())
     try:
         config, words, roles = read_command_line(sys.argv[1:] if argv is None else argv, os.environ)
+        for name in unknown_variables(os.environ):
+            print(f"jpulse: {name} is set, but there is no such setting", file=sys.stderr)
         if words:
             return _manage(config, words, roles)
         serve(config, lambda: create_app(config, ROUTES, NAMESPACES), os.environ.get("JPULSE_ADMIN_PASSWORD"))

@@ -21,6 +21,8 @@ from .errors import SettingsError
 
 ENVIRONMENT_PREFIX = "JPULSE_"
 TRUE_WORDS = ("1", "true", "yes", "on")
+#: Not settings: passwords are in no file and on no command line.
+PASSWORD_VARIABLES = {"JPULSE_ADMIN_PASSWORD", "JPULSE_PASSWORD"}
 #: The ports that an origin does not name.
 DEFAULT_PORTS = {"http": 80, "https": 443}
 FALSE_WORDS = ("0", "false", "no", "off", "")
@@ -272,6 +274,12 @@ def read_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Comman
     if roles is not None and words[:1] != ["user"]:
         raise SettingsError("--roles goes with `user add`; --help lists every setting")
     return CommandLine(Settings._from_sources(flags, environ), words, roles)
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none, such as JPULSE_PRT."""
+    known = {variable_name(name) for name in names()} | PASSWORD_VARIABLES
+    return sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
 
 
 def names() -> list[str]:

@@ -59,7 +59,7 @@ class BaseHandler(RequestHandler):
 
     #: The session of this request, once `prepare` has run; None for a guest.
     session: Session | None = None
-    #: Where the user came from as a CurrentUser; None for a guest.
+    #: Who asks, once `prepare` has run; None for a guest.
     current_user: CurrentUser | None
 
     @property

@@ -15,7 +15,7 @@ import pytest
 
 from jpulse import __version__
 from jpulse.errors import SettingsError
-from jpulse.settings import Settings, flag_name, names, variable_name
+from jpulse.settings import Settings, flag_name, names, unknown_variables, variable_name
 
 from .conftest import ROOT
 
@@ -583,3 +583,25 @@ def test_wrong_setting_of_the_command(
     assert len(result.stderr.splitlines()) == 1
     assert named in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_variables() -> None:
+    """A variable that looks like a setting and is none is found; those for passwords are known."""
+    environ = {
+        "JPULSE_PRT": "1",
+        "JPULSE_PORT": "1",
+        "JPULSE_PASSWORD": "x",
+        "JPULSE_ADMIN_PASSWORD": "x",
+        "PATH": "",
+    }
+    assert unknown_variables(environ) == ["JPULSE_PRT"]
+
+
+def test_unknown_variable_is_told(tmp_path: Path) -> None:
+    """Who mistypes a variable is told so."""
+    command = [sys.executable, str(ROOT / "run.py"), "user", "list", "--data-dir", str(tmp_path / "data")]
+    done = subprocess.run(
+        command, env={**os.environ, "JPULSE_PRT": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert done.stderr == "jpulse: JPULSE_PRT is set, but there is no such setting\n"
