@@ -738,7 +738,7 @@ def test_chained_handlers(server: Server) -> None:
 
 def test_client_that_never_reads(server: Server) -> None:
     """Who never reads is ended once its outbox is full; others get all, in order, and memory is bounded."""
-    lazy = connect(server, "flood", receive_buffer=4096)
+    lazy = connect(server, "flood", receive_buffer=256 * 1024)
     with connect(server, "flood") as asker, connect(server, "flood") as other:
         before, rounds = memory_bytes(server.pid), 0
         while namespace_figures(server.port, WS + "flood")["clientCount"] == 3:
@@ -764,7 +764,7 @@ def assert_cut_or_told(client: RawClient) -> None:
 
 def test_slow_client_is_told_why(server: Server) -> None:
     """A client that begins to read right after its outbox overflowed reads close code 1013."""
-    # With a buffer smaller than loopback's segments TCP itself may pause for seconds.
+    # A buffer smaller than loopback's segments loses some of them, and TCP then pauses for seconds.
     with connect(server, "flood", receive_buffer=256 * 1024) as client:
         client.send_json({"count": 4000, "size": 4096})
         wait_until(lambda: namespace_figures(server.port, WS + "flood")["clientCount"] == 0)
