@@ -185,7 +185,9 @@ class Connection(BaseConnection):
 
     def on_payload(self, opcode: int, payload: bytes) -> None:
         """Answer a ping at once; hand anything else to the handler, or let it wait for its turn."""
-        if len(payload) <= MAX_PING_BYTES and b'"p' in payload and self._is_reserved(payload):
+        # Looked for first, so that no other message is decoded twice.
+        named = len(payload) <= MAX_PING_BYTES and (b'"ping"' in payload or b'"pong"' in payload)
+        if named and self._is_reserved(payload):
             return
         if not self._within_rate():
             return

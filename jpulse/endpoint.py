@@ -9,6 +9,7 @@ import uuid
 from base64 import b64decode
 from typing import ClassVar, cast
 
+from tornado.iostream import IOStream
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 
 from . import wire
@@ -110,15 +111,7 @@ class Endpoint(BaseHandler, WebSocketHandler):
 
     def _upgrade(self) -> None:
         namespace, address = self.namespace, self.client_address
-        self.clear()
-        self.set_status(101)
-        self.clear_header("Content-Type")
-        self.set_header("Upgrade", "websocket")
-        self.set_header("Connection", "Upgrade")
-        key = self.request.headers["Sec-WebSocket-Key"]
-        self.set_header("Sec-WebSocket-Accept", WebSocketProtocol13.compute_accept_value(key))
-        self.finish()
-        stream = self.detach()
+        stream = shake_hands(self)
         if stream.closed():
             # The client went away meanwhile; it never was a connection.
             return
@@ -144,6 +137,19 @@ def make_endpoint(namespace: Namespace) -> type[Endpoint]:
     """Generate the Tornado handler of a namespace."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", namespace.path).strip("_") + "_endpoint"
     return cast(type[Endpoint], type(name, (Endpoint,), {"namespace": namespace}))
+
+
+def shake_hands(handler: WebSocketHandler) -> IOStream:
+    """Answer 101 (RFC 6455 section 4.2.2) and return the stream, which may be closed by now."""
+    handler.clear()
+    handler.set_status(101)
+    handler.clear_header("Content-Type")
+    handler.set_header("Upgrade", "websocket")
+    handler.set_header("Connection", "Upgrade")
+    key = handler.request.headers.get("Sec-WebSocket-Key", "")
+    handler.set_header("Sec-WebSocket-Accept", WebSocketProtocol13.compute_accept_value(key))
+    handler.finish()
+    return handler.detach()
 
 
 def uuid_asked_for(value: bytes) -> str | None:

@@ -14,9 +14,10 @@ import signal
 
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
-from tornado.websocket import WebSocketHandler, WebSocketProtocol13
+from tornado.websocket import WebSocketHandler
 
 from jpulse import wire
+from jpulse.endpoint import shake_hands
 from jpulse.transport import take_over, unmask
 from jpulse.websocket import BaseConnection, Scheduler
 
@@ -42,14 +43,7 @@ class EchoEndpoint(WebSocketHandler):
 
     async def get(self) -> None:
         """Shake hands and hand the socket over."""
-        key = self.request.headers.get("Sec-WebSocket-Key", "")
-        self.set_status(101)
-        self.clear_header("Content-Type")
-        self.set_header("Upgrade", "websocket")
-        self.set_header("Connection", "Upgrade")
-        self.set_header("Sec-WebSocket-Accept", WebSocketProtocol13.compute_accept_value(key))
-        self.finish()
-        stream = self.detach()
+        stream = shake_hands(self)
         if not stream.closed():
             take_over(stream, Echo(self.scheduler, wire.FrameParser(MAX_BYTES, unmask), 3 * MAX_BYTES))
 
