@@ -4,11 +4,14 @@ The store's interface and its records.
 Times are seconds since 1970. Names of users are looked up by their key, which is the
 same for every spelling of a name; see `name_key`. Every change of one record is
 atomic: two at once lose nothing.
+
+Every change of a todo or a note makes its `updated_at` later, by a millisecond at least,
+whatever the clocks of the processes say: max(now, old + 1 ms), in whole milliseconds. So
+who hears of two changes in the wrong order can tell, and ids are never used again.
 """
 
 from __future__ import annotations
 
-import unicodedata
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -17,6 +20,7 @@ from typing import Any
 import msgspec
 
 from ..errors import JPulseError, StartError
+from ..names import name_key
 
 
 class StoreError(JPulseError):
@@ -94,19 +98,19 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: float
 
 
-def name_key(username: str) -> str:
-    """Reduce the spellings of a name to one: NFKC, case folded, no blanks around it."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold()).strip()
-
-
 def new_id() -> str:
     """Make an id for a todo or a note."""
     return uuid.uuid4().hex
 
 
-class Store(ABC):
+def milliseconds(seconds: float) -> int:
+    """The whole milliseconds of a time; what is kept is this number divided by 1000."""
+    return round(1000 * seconds)
+
+
+class NoteStore(ABC):
     """
-    What the server asks of its store.
+    Where the notes are kept: in the store, or in Redis when there is one.
 
     Any method may raise StoreUnavailable, within five seconds. Methods that look for
     one record return None when there is none; ids that cannot exist are such a case.
@@ -119,6 +123,30 @@ class Store(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Finish what is under way and let go; may be called again."""
+
+    @abstractmethod
+    async def add_note(self, note: Note, max_notes: int) -> list[str]:
+        """
+        Keep a new note, and of all the `max_notes` last updated; returns the ids of those that went.
+
+        Conflict if the id is taken.
+        """
+
+    @abstractmethod
+    async def list_notes(self) -> list[Note]:
+        """All notes, oldest first."""
+
+    @abstractmethod
+    async def update_note(self, note_id: str, now: float, **changes: Any) -> Note | None:
+        """Change x, y, text or color, each by itself; updated_at grows; returns the note as it is then."""
+
+    @abstractmethod
+    async def delete_note(self, note_id: str) -> Note | None:
+        """Remove a note and return what it was."""
+
+
+class Store(NoteStore):
+    """What the server asks of its store."""
 
     @abstractmethod
     async def check(self) -> None:
@@ -203,30 +231,12 @@ class Store(ABC):
 
     @abstractmethod
     async def update_todo(self, todo_id: str, now: float, **changes: Any) -> Todo | None:
-        """Change title or completed, nothing else; sets updated_at; returns the todo as it is then."""
+        """Change title or completed, nothing else; updated_at grows; returns the todo as it is then."""
 
     @abstractmethod
     async def toggle_todo(self, todo_id: str, now: float) -> Todo | None:
-        """Turn completed into its opposite, in one step; returns the todo as it is then."""
+        """Turn completed into its opposite, in one step; updated_at grows; returns the todo as it is then."""
 
     @abstractmethod
     async def delete_todo(self, todo_id: str) -> Todo | None:
         """Remove a todo and return what it was."""
-
-    # Notes
-
-    @abstractmethod
-    async def add_note(self, note: Note, max_notes: int) -> list[str]:
-        """Keep a new note, and of all the `max_notes` last updated; returns the ids of those that went."""
-
-    @abstractmethod
-    async def list_notes(self) -> list[Note]:
-        """All notes, oldest first."""
-
-    @abstractmethod
-    async def update_note(self, note_id: str, now: float, **changes: Any) -> Note | None:
-        """Change x, y, text or color, each by itself; sets updated_at; returns the note as it is then."""
-
-    @abstractmethod
-    async def delete_note(self, note_id: str) -> Note | None:
-        """Remove a note and return what it was."""

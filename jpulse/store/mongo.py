@@ -18,10 +18,16 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCursor, AsyncIOMotorDatabase
+from motor.motor_asyncio import (
+    AsyncIOMotorClient,
+    AsyncIOMotorCollection,
+    AsyncIOMotorCursor,
+    AsyncIOMotorDatabase,
+)
 from pymongo import ASCENDING, DESCENDING, ReadPreference, ReturnDocument, WriteConcern
 from pymongo.errors import ConfigurationError, DuplicateKeyError, OperationFailure, PyMongoError
 
+from ..names import name_key
 from .base import (
     Conflict,
     NoActiveUser,
@@ -33,7 +39,7 @@ from .base import (
     StoreUnavailable,
     Todo,
     User,
-    name_key,
+    milliseconds,
 )
 from .checks import NoteChanges, TodoChanges, UserChanges, checked, findable
 
@@ -231,19 +237,13 @@ class MongoStore(Store):
             return await db.todos.count_documents({})
 
     async def update_todo(self, todo_id: str, now: float, **changes: Any) -> Todo | None:
-        values = {**checked(TodoChanges, changes), "updated_at": now}
+        values = _literal(checked(TodoChanges, changes))
         async with self._asking() as db:
-            found = await db.todos.find_one_and_update(
-                {"_id": findable(todo_id)}, {"$set": values}, return_document=ReturnDocument.AFTER
-            )
-            return _record(Todo, found)
+            return _record(Todo, await _change(db.todos, todo_id, now, values))
 
     async def toggle_todo(self, todo_id: str, now: float) -> Todo | None:
-        opposite = {"completed": {"$not": "$completed"}, "updated_at": now}
         async with self._asking() as db:
-            found = await db.todos.find_one_and_update(
-                {"_id": findable(todo_id)}, [{"$set": opposite}], return_document=ReturnDocument.AFTER
-            )
+            found = await _change(db.todos, todo_id, now, {"completed": {"$not": "$completed"}})
             return _record(Todo, found)
 
     async def delete_todo(self, todo_id: str) -> Todo | None:
@@ -269,12 +269,9 @@ class MongoStore(Store):
             return await _records(Note, db.notes.find().sort([("created_at", ASCENDING), ("_id", ASCENDING)]))
 
     async def update_note(self, note_id: str, now: float, **changes: Any) -> Note | None:
-        values = {**checked(NoteChanges, changes), "updated_at": now}
+        values = _literal(checked(NoteChanges, changes))
         async with self._asking() as db:
-            found = await db.notes.find_one_and_update(
-                {"_id": findable(note_id)}, {"$set": values}, return_document=ReturnDocument.AFTER
-            )
-            return _record(Note, found)
+            return _record(Note, await _change(db.notes, note_id, now, values))
 
     async def delete_note(self, note_id: str) -> Note | None:
         async with self._asking() as db:
@@ -297,6 +294,28 @@ async def _make_indexes(db: AsyncIOMotorDatabase[Document]) -> None:
     await db.sessions.create_index("expires", expireAfterSeconds=TTL_GRACE_SECONDS)
     await db.todos.create_index([("created_at", ASCENDING), ("_id", ASCENDING)])
     await db.notes.create_index([("updated_at", ASCENDING), ("_id", ASCENDING)])
+
+
+async def _change(
+    records: AsyncIOMotorCollection[Document], record_id: str, now: float, values: Document
+) -> Document | None:
+    """Set fields of a todo or a note to what expressions give, and updated_at, in one step."""
+    return await records.find_one_and_update(
+        {"_id": findable(record_id)},
+        [{"$set": {**values, "updated_at": _later(now)}}],
+        return_document=ReturnDocument.AFTER,
+    )
+
+
+def _later(now: float) -> Document:
+    """An expression: max(now, updated_at + 1 ms), in whole milliseconds."""
+    next_one = {"$add": [{"$round": {"$multiply": ["$updated_at", 1000]}}, 1]}
+    return {"$divide": [{"$max": [milliseconds(now), next_one]}, 1000]}
+
+
+def _literal(values: Document) -> Document:
+    """Expressions that stand for values; else a text like "$username" would name a field."""
+    return {name: {"$literal": value} for name, value in values.items()}
 
 
 async def _evict(db: AsyncIOMotorDatabase[Document], max_notes: int) -> list[str]:

@@ -19,12 +19,13 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from ..names import name_key
 from .base import (
     Conflict,
     NoActiveUser,
@@ -35,7 +36,7 @@ from .base import (
     StoreUnavailable,
     Todo,
     User,
-    name_key,
+    milliseconds,
 )
 from .checks import NoteChanges, TodoChanges, UserChanges, checked, findable
 
@@ -100,6 +101,8 @@ USER_COLUMNS_JOINED = ", ".join(f"users.{name}" for name in User.__struct_fields
 SESSION_COLUMNS = ", ".join(Session.__struct_fields__)
 TODO_COLUMNS = ", ".join(Todo.__struct_fields__)
 NOTE_COLUMNS = ", ".join(Note.__struct_fields__)
+#: Sets updated_at; `:now` is in milliseconds. In whole numbers, so that the time is what its text says.
+LATER = "updated_at = max(:now, CAST(round(updated_at * 1000) AS INTEGER) + 1) / 1000.0"
 
 
 class SqliteStore(Store):
@@ -256,14 +259,14 @@ class SqliteStore(Store):
         return (await self._read(_number, "SELECT count(*) FROM todos"))[0]
 
     async def update_todo(self, todo_id: str, now: float, **changes: Any) -> Todo | None:
-        values = {**checked(TodoChanges, changes), "updated_at": now}
-        sql = f"UPDATE todos SET {_assignments(values)} WHERE id = :id RETURNING {TODO_COLUMNS}"
-        return _first(await self._change(_todo, sql, {**values, "id": findable(todo_id)}))
+        values = checked(TodoChanges, changes)
+        sql = f"UPDATE todos SET {_later(values)} WHERE id = :id RETURNING {TODO_COLUMNS}"
+        values |= {"now": milliseconds(now), "id": findable(todo_id)}
+        return _first(await self._change(_todo, sql, values))
 
     async def toggle_todo(self, todo_id: str, now: float) -> Todo | None:
-        change = "completed = NOT completed, updated_at = ?"
-        sql = f"UPDATE todos SET {change} WHERE id = ? RETURNING {TODO_COLUMNS}"
-        return _first(await self._change(_todo, sql, (now, findable(todo_id))))
+        sql = f"UPDATE todos SET completed = NOT completed, {LATER} WHERE id = :id RETURNING {TODO_COLUMNS}"
+        return _first(await self._change(_todo, sql, {"now": milliseconds(now), "id": findable(todo_id)}))
 
     async def delete_todo(self, todo_id: str) -> Todo | None:
         sql = f"DELETE FROM todos WHERE id = ? RETURNING {TODO_COLUMNS}"
@@ -284,9 +287,10 @@ class SqliteStore(Store):
         return await self._read(_note, f"SELECT {NOTE_COLUMNS} FROM notes ORDER BY created_at, id")
 
     async def update_note(self, note_id: str, now: float, **changes: Any) -> Note | None:
-        values = {**checked(NoteChanges, changes), "updated_at": now}
-        sql = f"UPDATE notes SET {_assignments(values)} WHERE id = :id RETURNING {NOTE_COLUMNS}"
-        return _first(await self._change(_note, sql, {**values, "id": findable(note_id)}))
+        values = checked(NoteChanges, changes)
+        sql = f"UPDATE notes SET {_later(values)} WHERE id = :id RETURNING {NOTE_COLUMNS}"
+        values |= {"now": milliseconds(now), "id": findable(note_id)}
+        return _first(await self._change(_note, sql, values))
 
     async def delete_note(self, note_id: str) -> Note | None:
         sql = f"DELETE FROM notes WHERE id = ? RETURNING {NOTE_COLUMNS}"
@@ -404,6 +408,17 @@ def migrate(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
 
+def fold_log(path: Path) -> None:
+    """
+    Fold what is left of the write-ahead log into the database, when all who had it open are gone.
+
+    The last one to close it does so, but of several that close it at once none may be the last.
+    """
+    if path.exists():
+        with closing(_connect(path)) as connection, suppress(sqlite3.Error):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     # IMMEDIATE: two transactions that begin by reading and then both write cannot wait for each other.
@@ -491,6 +506,11 @@ def _insert(table: str, values: Mapping[str, Any]) -> str:
 
 def _assignments(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = :{name}" for name in values)
+
+
+def _later(values: Mapping[str, Any]) -> str:
+    """The assignments of a change that `updated_at` tells of."""
+    return ", ".join([*(f"{name} = :{name}" for name in values), LATER])
 
 
 def _values(record: msgspec.Struct) -> dict[str, Any]:

@@ -55,20 +55,17 @@
     }
 
     /**
-     * Take over what the server says of a todo, unless we know something newer. Broadcasts come
-     * in the order of the changes, so of two within a millisecond the later one counts. An answer
-     * has no such place in the order.
+     * Take over what the server says of a todo, unless we know something as new. Each change of a todo
+     * has a later time than the one before it, so it doesn't matter in which order we hear of them.
      */
-    function learn(todo, isBroadcast) {
+    function learn(todo) {
         changedSince.add(todo._id);
-        const lead = leadOf(todo, known.get(todo._id));
-        const isNewer = isBroadcast ? lead >= 0 : lead > 0;
-        if (isNewer && !gone.has(todo._id)) known.set(todo._id, todo);
+        if (isNewer(todo, known.get(todo._id)) && !gone.has(todo._id)) known.set(todo._id, todo);
     }
 
-    /** By how many milliseconds a state of a todo is newer than another that we may have. */
-    function leadOf(todo, old) {
-        return old ? Date.parse(todo.updatedAt) - Date.parse(old.updatedAt) : Infinity;
+    /** Whether a state of a todo is newer than another that we may have. */
+    function isNewer(todo, old) {
+        return !old || todo.updatedAt > old.updatedAt;
     }
 
     function forget(id) {
@@ -102,7 +99,7 @@
         draw(id);
         const answer = await inTurn(id, request);
         if (answer.success && wish.isDeleted) forget(id);
-        else if (answer.success) learn(answer.data, false);
+        else if (answer.success) learn(answer.data);
         else if (answer.code === 404) await load();         // somebody else was quicker
         dropWish(id, wish);
         draw(id);
@@ -144,7 +141,7 @@
         const answer = await inTurn('add', () => jPulse.api.post(REST, {title}));
         dropDraft(id);
         if (answer.success) {
-            learn(answer.data, false);
+            learn(answer.data);
             put(answer.data._id);
         } else {
             complain(`“${title}”`, 'added', answer);
@@ -194,6 +191,7 @@
     /** One function per message type; types that a newer server may add are passed over. */
     const receive = {
         'connected': ({username}) => { me = username; },
+        'welcome': () => load(),
         'todo-created': ({todo, username}) => {
             dropDraftOf(todo);
             hear(todo, username, `added ${quoted(todo.title)}`);
@@ -210,9 +208,8 @@
     };
 
     function hear(todo, username, deed) {
-        const isLate = gone.has(todo._id) || leadOf(todo, told.get(todo._id)) < 0;
-        if (isLate) return;
-        learn(todo, true);
+        if (gone.has(todo._id) || !isNewer(todo, told.get(todo._id))) return;
+        learn(todo);
         told.set(todo._id, todo);
         draw(todo._id);
         if (deed) announce(username, deed);
@@ -242,7 +239,8 @@
         return username === me ? 'you' : username;
     }
 
-    // The list is loaded whenever the connection comes up: what was told while it was down is lost.
+    // The list is loaded at every greeting: what was told before, while we or the server that we are
+    // connected to could not hear it, is lost. What is told after it, the list may not know yet.
 
     let loads = 0;
     let isLoading = false;
@@ -269,9 +267,9 @@
     function takeOver(todos) {
         const listed = new Set(todos.map(({_id}) => _id));
         for (const id of known.keys()) {
-            if (!listed.has(id) && !changedSince.has(id)) known.delete(id);
+            if (!listed.has(id) && !changedSince.has(id)) forget(id);
         }
-        for (const todo of todos) learn(todo, false);
+        for (const todo of todos) learn(todo);
         told = new Map(known);
         for (const id of [...list.rows.keys(), ...known.keys()]) {
             if (!drafts.has(id)) put(id);
@@ -312,8 +310,8 @@
 
     function showStatus(status, oldStatus, reason) {
         element('link').textContent = reason ? `${reason.message}. ${explanations[status]}` : explanations[status];
-        // The list can be read and changed without a connection, too.
-        if (status === 'connected' || !isLoaded) load();
+        // The list can be read and changed without a connection, too; with one, the greeting comes first.
+        if (status !== 'connected' && !isLoaded) load();
     }
 
     function submit(event) {

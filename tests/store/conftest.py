@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from jpulse.store.base import Note, Session, Store, Todo, User, new_id
+from jpulse.store.base import Note, NoteStore, Session, Store, Todo, User, new_id
 from jpulse.store.mongo import MongoStore
+from jpulse.store.redis_notes import RedisNotes
 from jpulse.store.sqlite import SqliteStore
 
 from ..servers import mongo_server as mongo_server
@@ -18,8 +19,11 @@ from ..servers import mongo_url as mongo_url
 from ..servers import shared_mongo as shared_mongo
 
 T = TypeVar("T")
+S = TypeVar("S", bound=NoteStore)
 Scenario = Callable[[Store], Awaitable[T]]
 WithStore = Callable[[Scenario[Any]], Any]
+NotesScenario = Callable[[NoteStore], Awaitable[T]]
+WithNotes = Callable[[NotesScenario[Any]], Any]
 
 #: The clock of these tests, in the year 2096: MongoDB's own clock must not end their sessions.
 NOW = 4_000_000_000.25
@@ -27,7 +31,7 @@ NOW = 4_000_000_000.25
 PROMISE_SECONDS = 5.0
 
 
-def run_with(make: Callable[[], Store], scenario: Scenario[T]) -> T:
+def run_with(make: Callable[[], S], scenario: Callable[[S], Awaitable[T]]) -> T:
     """Run a scenario with an open store, which is closed after it."""
 
     async def main() -> T:
@@ -54,6 +58,21 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], S
 def with_store(make_store: Callable[[], Store]) -> WithStore:
     """Run a scenario: `with_store(scenario)`, where `async def scenario(store)`."""
     return lambda scenario: run_with(make_store, scenario)
+
+
+@pytest.fixture(params=["sqlite", "mongo", "redis"])
+def make_notes(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], NoteStore]:
+    """Make stores for notes, not yet open, on the same data; the test runs once for each kind."""
+    if request.param == "sqlite":
+        return lambda: SqliteStore(tmp_path / "data" / "jpulse.sqlite")
+    url = request.getfixturevalue(f"{request.param}_url")
+    return lambda: MongoStore(url) if request.param == "mongo" else RedisNotes(url)
+
+
+@pytest.fixture
+def with_notes(make_notes: Callable[[], NoteStore]) -> WithNotes:
+    """Run a scenario: `with_notes(scenario)`, where `async def scenario(store)`."""
+    return lambda scenario: run_with(make_notes, scenario)
 
 
 def user(username: str = "Ann", **values: Any) -> User:

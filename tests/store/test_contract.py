@@ -1,4 +1,4 @@
-"""What both stores promise; every test runs over SQLite and over a real MongoDB."""
+"""What the stores promise; each test runs over SQLite and a real MongoDB, those of notes over Redis too."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 import random
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
-from jpulse.store.base import Conflict, Store, StoreError, StoreUnavailable, User, new_id
+from jpulse.store.base import Conflict, NoteStore, Store, StoreError, StoreUnavailable, User, new_id
 
-from .conftest import NOW, WithStore, note, session, todo, user
+from .conftest import NOW, WithNotes, WithStore, note, session, todo, user
 
 ODD_IDS = [
     "",
@@ -29,6 +30,9 @@ ODD_IDS = [
     "\ud800",
     "m" * 1_000_000,
 ]
+#: The times of changes one after the other, and what each must be taken for.
+CLOCK = [0.0, 0.0, -100.0, 1.0, 1.0004, 1.0006, 3.0, -5.0]
+LATER = [0.001, 0.002, 0.003, 1.0, 1.001, 1.002, 3.0, 3.001]
 UNICODE_NAMES = ["Ärger", "Βασίλης", "李小龍", "Ann\N{ZERO WIDTH JOINER}", "🦀", "O'Hara; --", "a\0b"]
 
 
@@ -449,7 +453,7 @@ def test_toggle_at_once(with_store: WithStore, times: int) -> None:
         seen = [each.completed for each in results if each is not None]
         assert sorted(seen) == [False] * (times // 2) + [True] * (times - times // 2)
         assert await store.get_todo(kept.id) == todo(
-            id=kept.id, completed=bool(times % 2), updated_at=NOW + 1
+            id=kept.id, completed=bool(times % 2), updated_at=round(NOW + 1 + (times - 1) / 1000, 3)
         )
 
     with_store(scenario)
@@ -463,7 +467,28 @@ def test_updates_of_a_todo_at_once(with_store: WithStore) -> None:
         await store.add_todo(kept)
         calls = [store.toggle_todo(kept.id, NOW) for _ in range(21)]
         await asyncio.gather(*calls[:10], store.update_todo(kept.id, NOW, title="New"), *calls[10:])
-        assert await store.get_todo(kept.id) == todo("New", id=kept.id, completed=True)
+        expected = todo("New", id=kept.id, completed=True, updated_at=NOW + 0.022)
+        assert await store.get_todo(kept.id) == expected
+
+    with_store(scenario)
+
+
+def test_order_of_a_todos_changes(with_store: WithStore) -> None:
+    """Each change of a todo is later than the one before it, also by a clock that stands or goes back."""
+
+    async def scenario(store: Store) -> None:
+        kept = todo()
+        await store.add_todo(kept)
+        changed = [
+            await (
+                store.toggle_todo(kept.id, NOW + now)
+                if number % 2
+                else store.update_todo(kept.id, NOW + now, title="New")
+            )
+            for number, now in enumerate(CLOCK)
+        ]
+        assert [each and each.updated_at for each in changed] == [NOW + later for later in LATER]
+        assert changed[-1] == await store.get_todo(kept.id)
 
     with_store(scenario)
 
@@ -491,10 +516,10 @@ def test_200_operations_at_once(with_store: WithStore) -> None:
 # Notes
 
 
-def test_notes_in_the_order_of_their_age(with_store: WithStore) -> None:
+def test_notes_in_the_order_of_their_age(with_notes: WithNotes) -> None:
     """All notes, oldest first, with every field as it was kept."""
 
-    async def scenario(store: Store) -> None:
+    async def scenario(store: NoteStore) -> None:
         notes = [note(number, x=0.1 * number, text="ä\0\n", created_by="Ann") for number in range(20)]
         for each in random.Random(1).sample(notes, 20):
             assert await store.add_note(each, 20) == []
@@ -503,29 +528,29 @@ def test_notes_in_the_order_of_their_age(with_store: WithStore) -> None:
         assert await store.delete_note(notes[3].id) is None
         assert await store.list_notes() == notes[:3] + notes[4:]
 
-    with_store(scenario)
+    with_notes(scenario)
 
 
-def test_updates_of_a_note_at_once(with_store: WithStore) -> None:
+def test_updates_of_a_note_at_once(with_notes: WithNotes) -> None:
     """Moving, writing and colouring a note at once lose nothing; numbers without a fraction are fine."""
 
-    async def scenario(store: Store) -> None:
+    async def scenario(store: NoteStore) -> None:
         await store.add_note(note(1), 10)
         changes: list[dict[str, object]] = [{"x": 1}, {"y": 2.5}, {"text": "hello"}, {"color": "#00ff00"}]
         await asyncio.gather(*(store.update_note("note-0001", NOW + 9, **each) for each in changes))
-        expected = note(1, x=1.0, y=2.5, text="hello", color="#00ff00", updated_at=NOW + 9)
+        expected = note(1, x=1.0, y=2.5, text="hello", color="#00ff00", updated_at=NOW + 9.003)
         assert await store.list_notes() == [expected]
         with pytest.raises(TypeError):
             await store.update_note("note-0001", NOW, created_by="Bob")
         assert await store.update_note("note-0002", NOW, x=1.0) is None
 
-    with_store(scenario)
+    with_notes(scenario)
 
 
-def test_too_many_notes(with_store: WithStore) -> None:
+def test_too_many_notes(with_notes: WithNotes) -> None:
     """Those go that were not updated for the longest time, the longest first."""
 
-    async def scenario(store: Store) -> None:
+    async def scenario(store: NoteStore) -> None:
         for number in range(5):
             assert await store.add_note(note(number), 5) == []
         await store.update_note("note-0000", NOW + 50, x=1.0)
@@ -533,25 +558,25 @@ def test_too_many_notes(with_store: WithStore) -> None:
         assert await store.add_note(note(6), 3) == ["note-0002", "note-0003", "note-0004"]
         assert [each.id for each in await store.list_notes()] == ["note-0000", "note-0005", "note-0006"]
 
-    with_store(scenario)
+    with_notes(scenario)
 
 
-def test_note_of_a_clock_that_is_behind(with_store: WithStore) -> None:
+def test_note_of_a_clock_that_is_behind(with_notes: WithNotes) -> None:
     """A new note that is older than all others is the one that goes."""
 
-    async def scenario(store: Store) -> None:
+    async def scenario(store: NoteStore) -> None:
         for number in range(1, 4):
             await store.add_note(note(number), 3)
         assert await store.add_note(note(0), 3) == ["note-0000"]
         assert await store.add_note(note(0), 4) == []
 
-    with_store(scenario)
+    with_notes(scenario)
 
 
-def test_too_many_notes_at_once(with_store: WithStore) -> None:
+def test_too_many_notes_at_once(with_notes: WithNotes) -> None:
     """The newest are left, as many as are allowed, and of each that went somebody was told, once."""
 
-    async def scenario(store: Store) -> None:
+    async def scenario(store: NoteStore) -> None:
         for number in range(10):
             await store.add_note(note(number), 10)
         late = random.Random(1).sample(range(10, 40), 30)
@@ -560,7 +585,87 @@ def test_too_many_notes_at_once(with_store: WithStore) -> None:
         told = sorted(each for ids in gone for each in ids)
         assert told == [note(number).id for number in range(30)]
 
-    with_store(scenario)
+    with_notes(scenario)
+
+
+def test_update_touches_nothing_else(with_notes: WithNotes) -> None:
+    """Whatever the other fields are, a change of one leaves them as they are, to the last digit."""
+    odd = note(1, x=100 / 3, y=0.1 + 0.2, text='ä\0\n"\\/\x7f\u2028🦊', created_by="Ann/О", created_at=1 / 3)
+
+    async def scenario(store: NoteStore) -> None:
+        await store.add_note(odd, 10)
+        moved = await store.update_note(odd.id, NOW + 9, y=2 / 3)
+        assert moved == msgspec.structs.replace(odd, y=2 / 3, updated_at=NOW + 9)
+        written = await store.update_note(odd.id, NOW + 9, text="")
+        assert written == msgspec.structs.replace(odd, y=2 / 3, text="", updated_at=NOW + 9.001)
+        assert await store.list_notes() == [written]
+        assert await store.delete_note(odd.id) == written
+
+    with_notes(scenario)
+
+
+def test_order_of_a_notes_changes(with_notes: WithNotes) -> None:
+    """Each change of a note is later than the one before it, also by a clock that stands or goes back."""
+
+    async def scenario(store: NoteStore) -> None:
+        await store.add_note(note(1, updated_at=NOW), 10)
+        changed = [await store.update_note("note-0001", NOW + now, x=1.0) for now in CLOCK]
+        assert [each and each.updated_at for each in changed] == [NOW + later for later in LATER]
+        at_once = await asyncio.gather(*(store.update_note("note-0001", NOW, x=1.0) for _ in range(20)))
+        times = sorted(each.updated_at for each in at_once if each)
+        assert times == [round(NOW + 3.002 + number / 1000, 3) for number in range(20)]
+        assert await store.update_note("note-0001", NOW + 9) is not None
+
+    with_notes(scenario)
+
+
+def test_note_of_which_there_is_one(with_notes: WithNotes) -> None:
+    """A second note with an id is a conflict and changes nothing."""
+
+    async def scenario(store: NoteStore) -> None:
+        await store.add_note(note(1), 10)
+        with pytest.raises(Conflict):
+            await store.add_note(note(1, text="other"), 10)
+        assert await store.list_notes() == [note(1)]
+
+    with_notes(scenario)
+
+
+def test_notes_survive_closing(make_notes: Callable[[], NoteStore]) -> None:
+    """What was begun before the store was closed is finished; after that it is not available."""
+
+    async def scenario() -> None:
+        store = make_notes()
+        await store.close()
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await store.list_notes()
+        await store.open()
+        writes = [asyncio.create_task(store.add_note(note(number), 50)) for number in range(50)]
+        await asyncio.sleep(0)
+        await store.close()
+        await store.close()
+        assert all(task.done() for task in writes)
+        await asyncio.gather(*writes)
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await store.update_note("note-0001", NOW, x=1.0)
+        await store.open()
+        assert len(await store.list_notes()) == 50
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("odd", ODD_IDS, ids=lambda odd: ascii(odd)[:20])
+def test_odd_ids_of_notes(with_notes: WithNotes, odd: str) -> None:
+    """An id that cannot exist is simply not found, and takes nothing with it."""
+
+    async def scenario(store: NoteStore) -> None:
+        await store.add_note(note(1), 10)
+        assert await store.update_note(odd, NOW, x=1.0) is None
+        assert await store.delete_note(odd) is None
+        assert await store.list_notes() == [note(1)]
+
+    with_notes(scenario)
 
 
 # Odd ids
