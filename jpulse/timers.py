@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 
@@ -42,3 +43,47 @@ class Repeating:
             except Exception as error:  # noqa: BLE001 - one failure must not end the others
                 context = {"message": f"{self._work!r} failed", "exception": error}
                 loop.call_exception_handler(context)
+
+
+class LoopLag:
+    """
+    Measures how late the event loop is: how long what is due waits for what is at work.
+
+    `seconds` is the worst of the last ten seconds.
+    """
+
+    EVERY_SECONDS = 0.25
+    WINDOW_SECONDS = 10.0
+
+    def __init__(self) -> None:
+        #: When it was measured, and what.
+        self._measured: deque[tuple[float, float]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Measure from now on."""
+        self._plan(asyncio.get_running_loop())
+
+    def stop(self) -> None:
+        """End; may be called again."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
+        due = loop.time() + self.EVERY_SECONDS
+        self._timer = loop.call_at(due, self._measure, loop, due)
+
+    def _measure(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        self.add(loop.time(), loop.time() - due)
+        self._plan(loop)
+
+    def add(self, now: float, seconds: float) -> None:
+        """Take a measurement at the monotonic time `now`."""
+        self._measured.append((now, seconds))
+        while self._measured[0][0] <= now - self.WINDOW_SECONDS:
+            self._measured.popleft()
+
+    @property
+    def seconds(self) -> float:
+        """The longest delay of late."""
+        return max((seconds for _, seconds in self._measured), default=0.0)

@@ -264,3 +264,95 @@ def test_small_message_is_kept_as_it_is() -> None:
     """A small message costs nothing until the log is read."""
     message = {"type": "small"}
     assert to_keep(message, b'{"type":"small"}') is message
+
+
+# What the cap leaves out
+
+
+def test_nothing_left_out() -> None:
+    """A log that is not full leaves nothing out, also while what is old goes."""
+    log = ActivityLog(max_entries=1000)
+    for number in range(700):
+        log.add(NOON + number * 0.9, PATH, "in", "", {})
+        assert log.left_out(NOON + number * 0.9) == 0
+    assert log.left_out(NOON + 10_000) == 0
+    assert ActivityLog().left_out(NOON) == 0
+
+
+def test_left_out_by_the_cap() -> None:
+    """A full log knows how many messages of the last five minutes it no longer has."""
+    log = ActivityLog(max_entries=10)
+    for number in range(25):
+        log.add(NOON + number / 100, PATH, "in", "", {})
+    assert log.left_out(NOON + 1) == 15
+    assert log.left_out(NOON + KEPT_SECONDS - 1) == 15
+    assert log.left_out(NOON + KEPT_SECONDS + 1) == 0
+
+
+def test_left_out_over_time() -> None:
+    """With one message every tenth of a second the number stays what five minutes hold, less the cap."""
+    log = ActivityLog(max_entries=100)
+    for number in range(10_000):
+        log.add(NOON + number / 10, PATH, "in", "", {})
+    assert 2880 <= log.left_out(NOON + 999.9) <= 2900
+
+
+def test_left_out_after_the_clock_was_set_back() -> None:
+    """A clock that is set back makes the number wrong for a while, and nothing else."""
+    log = ActivityLog(max_entries=10)
+    for number in range(50):
+        log.add(NOON + number, PATH, "in", "", {})
+    log.add(NOON - 10_000, PATH, "in", "", {})
+    assert log.left_out(NOON - 10_000) >= 0
+    for number in range(20):
+        log.add(NOON - 9000 + number, PATH, "in", "", {})
+    assert log.left_out(NOON + 400) == 0
+
+
+# News
+
+
+def test_since() -> None:
+    """A reader that gives its mark hears what came after it, newest first, and nothing twice."""
+    log = log_of({"type": "a"}, {"type": "b"})
+    mark = log.mark
+    assert log.since(mark, NOON + 2) == ([], 0, mark)
+    log.add(NOON + 2, PATH, "in", "", {"type": "c"})
+    log.add(NOON + 3, PATH, "in", "", {"type": "d"})
+    news = log.since(mark, NOON + 3)
+    assert (types(news.entries), news.skipped) == (["d", "c"], 0)
+    assert log.since(news.mark, NOON + 3).entries == []
+    assert types(log.since(0, NOON + 3).entries) == ["d", "c", "b", "a"]
+
+
+def test_since_with_a_limit() -> None:
+    """Of many news a reader may ask for the newest, and is told how many it misses."""
+    log = log_of(*({"type": str(number)} for number in range(10)))
+    news = log.since(4, NOON + 10, limit=2)
+    assert (types(news.entries), news.skipped, news.mark) == (["9", "8"], 4, 10)
+
+
+def test_since_of_a_full_log() -> None:
+    """What the cap left out since the mark is told as skipped, and so is what became too old."""
+    log = ActivityLog(max_entries=3)
+    for number in range(10):
+        log.add(NOON + number, PATH, "in", "", {"type": str(number)})
+    news = log.since(2, NOON + 10)
+    assert (types(news.entries), news.skipped) == (["9", "8", "7"], 5)
+    assert log.since(2, NOON + 400) == ([], 8, 10)
+
+
+def test_since_a_mark_of_another_log() -> None:
+    """A mark that lies ahead, as after a restart, brings nothing and breaks nothing."""
+    assert log_of({"type": "a"}).since(1000, NOON) == ([], 0, 1)
+
+
+def test_formatted_once() -> None:
+    """A message is formatted by its first reader, and let go of; later ones get the same entry."""
+    message = {"type": "a", "text": "as it was"}
+    log = log_of(message)
+    [first] = log.entries(NOON)
+    message["text"] = "changed"
+    [second] = log.since(0, NOON).entries
+    assert second is first
+    assert "as it was" in second["message"]
