@@ -25,7 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"jpulse: {name} is set, but there is no such setting", file=sys.stderr)
         if words:
             return _manage(config, words, roles)
-        serve(config, lambda: create_app(config, ROUTES, NAMESPACES), os.environ.get("JPULSE_ADMIN_PASSWORD"))
+        return serve(
+            config,
+            lambda bridge: create_app(config, ROUTES, NAMESPACES, bridge=bridge),
+            os.environ.get("JPULSE_ADMIN_PASSWORD"),
+        )
     except SettingsError as error:
         print(f"jpulse: {error}", file=sys.stderr)
         return 2
@@ -36,7 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # At the question for a password; a server takes the signal as the order to stop.
         print(file=sys.stderr)
         return 130
-    return 0
 
 
 def _manage(config: Settings, words: Sequence[str], roles: str | None) -> int:

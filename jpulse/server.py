@@ -18,10 +18,14 @@ from typing import Any
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from .app import HTTP_TIMEOUT_SECONDS, MAX_BODY_BYTES, App
+from .app import HTTP_TIMEOUT_SECONDS, MAX_BODY_BYTES, App, database_path, make_bridge
+from .bridge.base import Bridge
 from .errors import CloseCode, SettingsError, StartError
 from .logs import set_up_logging
+from .prefork import Lifeline, Supervisor
+from .private_redis import PrivateRedis
 from .settings import Settings
+from .store.sqlite import fold_log
 
 log = logging.getLogger("jpulse.server")
 
@@ -29,8 +33,29 @@ log = logging.getLogger("jpulse.server")
 SPREAD = 0.8
 #: With few connections a drain does not last longer than it needs.
 MAX_PACE_SECONDS = 0.25
+#: Connections that one of several processes accepts at once.
+ACCEPTS_A_TURN = 2
 #: What a cancelled handler gets to end.
 LAST_SECONDS = 1.0
+
+
+class SharedListener(socket.socket):
+    """
+    A listening socket that several processes accept from.
+
+    Tornado accepts all that waits at once, which would give a burst of clients to the
+    process that happens to wake first.
+    """
+
+    _accepted = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept, or say that nothing waits if this turn of the loop has had its share."""
+        if self._accepted >= ACCEPTS_A_TURN:
+            self._accepted = 0
+            raise BlockingIOError(errno.EAGAIN, "the others' turn")
+        self._accepted += 1
+        return super().accept()
 
 
 def bind(config: Settings) -> list[socket.socket]:
@@ -75,20 +100,81 @@ def _need_file(name: str, path: Path | None) -> None:
         raise SettingsError(f"{name}: cannot read {path}: {error.strerror}") from None
 
 
-def serve(config: Settings, make_app: Callable[[], App], admin_password: str | None = None) -> None:
-    """Listen, make the application, serve until SIGTERM or SIGINT, drain; StartError if it cannot start."""
+def serve(config: Settings, make_app: Callable[[Bridge], App], admin_password: str | None = None) -> int:
+    """
+    Listen, make the application, serve until SIGTERM or SIGINT, drain; returns the exit status.
+
+    StartError if it cannot start. With several processes each makes its own application,
+    with a bridge to the others.
+    """
     set_up_logging(config)
-    if config.processes != 1:
-        raise SettingsError("processes: this version serves with one process only; leave it at 1")
-    if config.redis_url:
-        log.warning("redis_url is set, but this version does not use it")
+    count = config.processes or len(os.sched_getaffinity(0))
     context = tls_context(config)
     sockets = bind(config)
     try:
-        _run(_serve(make_app(), sockets, context, admin_password))
+        if count > 1:
+            return _serve_with_workers(config, make_app, admin_password, sockets, context, count)
+        app = make_app(make_bridge(config, config.redis_url))
+        app.overview.name += f":{sockets[0].getsockname()[1]}"
+        _run(_serve(app, sockets, context, admin_password, lambda: _tell_address(sockets, context)))
     finally:
         for each in sockets:
             each.close()
+    return 0
+
+
+def _serve_with_workers(
+    config: Settings,
+    make_app: Callable[[Bridge], App],
+    admin_password: str | None,
+    sockets: list[socket.socket],
+    context: ssl.SSLContext | None,
+    count: int,
+) -> int:
+    """Fork the workers, with a Redis of their own if the settings name none."""
+    helper = None if config.redis_url else PrivateRedis(config.data_dir)
+    url = config.redis_url if helper is None else helper.url
+
+    parent = os.getpid()
+
+    def work(lifeline: Lifeline) -> int:
+        # Made anew, so that SIGHUP brings a renewed certificate into use.
+        context = tls_context(config)
+        shared: list[socket.socket] = [SharedListener(fileno=each.detach()) for each in sockets]
+        app = make_app(make_bridge(config, url))
+        app.overview.name += f":{shared[0].getsockname()[1]}/{lifeline.slot}"
+        _run(_serve(app, shared, context, admin_password, lifeline.tell_ready, lifeline.parent_gone))
+        if helper is not None and os.getppid() != parent:
+            helper.remove_socket()
+        return 0
+
+    supervisor = Supervisor(
+        count,
+        lambda lifeline: told(lambda: work(lifeline)),
+        drain_seconds=config.drain_seconds,
+        helper=helper,
+        on_ready=lambda: _tell_address(sockets, context, f" with {count} workers"),
+    )
+    status = supervisor.run()
+    if not config.mongo_url:
+        fold_log(database_path(config))
+    return status
+
+
+def told(serve: Callable[[], object]) -> int:
+    """Run something that serves; what keeps it from starting is told in one line; returns the exit status."""
+    try:
+        serve()
+    except (SettingsError, StartError) as error:
+        print(f"jpulse: {error}", file=sys.stderr)
+        return 2 if isinstance(error, SettingsError) else 1
+    return 0
+
+
+def _tell_address(sockets: list[socket.socket], context: ssl.SSLContext | None, how: str = "") -> None:
+    host, port = sockets[0].getsockname()[:2]
+    scheme = "https" if context else "http"
+    log.info("jPulse serves %s://%s:%d/%s", scheme, f"[{host}]" if ":" in host else host, port, how)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -116,7 +202,12 @@ def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _serve(
-    app: App, sockets: list[socket.socket], context: ssl.SSLContext | None, admin_password: str | None
+    app: App,
+    sockets: list[socket.socket],
+    context: ssl.SSLContext | None,
+    admin_password: str | None,
+    on_ready: Callable[[], None],
+    parent_gone: int | None = None,
 ) -> None:
     server = HTTPServer(
         app,
@@ -127,19 +218,24 @@ async def _serve(
     )
     stop = asyncio.Event()
     hurry = asyncio.Event()
-    _watch_signals(stop, hurry)
+    _watch_signal(signal.SIGTERM, stop, hurry)
+    if parent_gone is None:
+        _watch_signal(signal.SIGINT, stop, hurry)
+        # A terminal that is closed; nohup has it ignored.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            _watch_signal(signal.SIGHUP, stop, hurry)
+    else:
+        _watch_parent(parent_gone, stop)
     await app.start(admin_password)
     server.add_sockets(sockets)
-    host, port = sockets[0].getsockname()[:2]
-    scheme = "https" if context else "http"
-    log.info("jPulse serves %s://%s:%d/", scheme, f"[{host}]" if ":" in host else host, port)
+    on_ready()
     await stop.wait()
     await drain(app, server, hurry)
     await app.stop()
     log.info("stopped")
 
 
-def _watch_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+def _watch_signal(number: int, stop: asyncio.Event, hurry: asyncio.Event) -> None:
     """The first signal drains, the second ends the drain at once."""
 
     def on_signal() -> None:
@@ -147,9 +243,19 @@ def _watch_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
             hurry.set()
         stop.set()
 
+    asyncio.get_running_loop().add_signal_handler(number, on_signal)
+
+
+def _watch_parent(parent_gone: int, stop: asyncio.Event) -> None:
+    """Drain when the parent is gone, however it ended."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+
+    def on_end() -> None:
+        loop.remove_reader(parent_gone)
+        log.error("the parent process is gone; this worker stops")
+        stop.set()
+
+    loop.add_reader(parent_gone, on_end)
 
 
 async def drain(app: App, server: HTTPServer, hurry: asyncio.Event | None = None) -> None:
