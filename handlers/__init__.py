@@ -2,14 +2,18 @@
 
 from .auth import LoginApi, LoginPage, LogoutApi, LogoutPage, StatusApi
 from .demos.cursors import Cursors
+from .demos.notes import Notes
 from .demos.pages import DemosPage
 from .demos.todos import TodoApi, Todos, TodosApi, TodoToggleApi
 from .home import HomePage
+from .status import HealthApi, ReadyApi
 
 #: Tornado routes: a pattern and its handler.
 ROUTES = [
     (r"/", HomePage),
     (r"/hello-websocket/?", DemosPage),
+    (r"/healthz", HealthApi),
+    (r"/readyz", ReadyApi),
     (r"/auth/login", LoginPage),
     (r"/auth/logout", LogoutPage),
     (r"/api/1/auth/login", LoginApi),
@@ -20,4 +24,4 @@ ROUTES = [
     (r"/api/1/todo/([^/]+)/toggle", TodoToggleApi),
 ]
 
-NAMESPACES = [Cursors, Todos]
+NAMESPACES = [Cursors, Todos, Notes]

@@ -10,20 +10,26 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 from tornado.web import Application, RequestHandler
 
+from .admin import Admin
 from .auth import Auth, ensure_admin
+from .bridge.base import Bridge, Kind, Packet
+from .bridge.local import LocalBridge
+from .cluster import SNAPSHOT_SECONDS, Cluster
 from .endpoint import Endpoint, make_endpoint
 from .errors import ClientError, SettingsError
 from .heartbeat import Heartbeat
 from .hub import Hub
 from .namespace import PREFIX, Namespace, NamespaceHandler, Registry
+from .overview import Overview
 from .settings import Settings
-from .store.base import Store, StoreUnavailable
-from .timers import Repeating
+from .store.base import NoteStore, Store, StoreUnavailable
+from .timers import LoopLag, Repeating
 from .web import NotFoundHandler, StaticHandler, TooLargeHandler
 from .websocket import Scheduler
 
@@ -42,6 +48,10 @@ def find_folder(name: str) -> Path:
     return checkout if (package.parent / "setup.py").exists() and checkout.is_dir() else package / name
 
 
+#: Some canaries of the bridge have not come back by then.
+BRIDGE_PATIENCE_SECONDS = 3.0
+#: The store is asked for a sign of life this often, to be shown.
+STORE_SECONDS = 5.0
 #: Open sockets' sessions are looked up again this often.
 SESSION_SWEEP_SECONDS = 0.5
 FORGET_SESSIONS_SECONDS = 600
@@ -55,23 +65,63 @@ def make_store(config: Settings) -> Store:
         return MongoStore(config.mongo_url)
     from .store.sqlite import SqliteStore
 
-    return SqliteStore(config.data_dir / "jpulse.db")
+    return SqliteStore(database_path(config))
+
+
+def database_path(config: Settings) -> Path:
+    """The file of the embedded store."""
+    return config.data_dir / "jpulse.db"
+
+
+def make_bridge(config: Settings, url: str | None) -> Bridge:
+    """The way to the other processes, over the Redis at `url` if there is one; nothing is opened yet."""
+    if not url:
+        return LocalBridge()
+    from .bridge.redis import RedisBridge
+
+    return RedisBridge(
+        url,
+        config.redis_prefix,
+        max_queue_bytes=config.max_bridge_bytes,
+        max_queue_seconds=config.max_bridge_seconds,
+    )
+
+
+def make_notes(config: Settings, store: Store) -> NoteStore:
+    """Where the notes of the demo are: in Redis if one is named, else in the store."""
+    if not config.redis_url:
+        return store
+    from .store.redis_notes import RedisNotes
+
+    return RedisNotes(config.redis_url, config.redis_prefix)
 
 
 class App(Application):
     """A Tornado application with namespaces: `app.websockets.register(Chat)`."""
 
-    def __init__(self, config: Settings, routes: Iterable[Any], store: Store) -> None:
+    def __init__(self, config: Settings, routes: Iterable[Any], store: Store, bridge: Bridge) -> None:
         self.store = store
+        self.notes = make_notes(config, store)
+        self.bridge = bridge
         #: What an async setup(app) has to be awaited for; `start` does.
         self.setting_up: Awaitable[object] | None = None
         #: Seconds since 1970, as everything that is kept is dated.
         self.clock = time.time
         self.config = config
-        self.hub = Hub(Scheduler(config.close_seconds))
+        self.hub = Hub(Scheduler(config.close_seconds), self.bridge)
         self.auth = Auth(store, config.session_seconds, self.hub)
-        self.websockets = Registry(self.hub, config)
+        self.websockets = Registry(self.hub, config, self)
+        self.lag = LoopLag()
+        self.overview = Overview(self.websockets, self.hub, bridge, self.lag)
+        self.cluster = Cluster(self.hub, bridge, self.overview.report)
+        self.admin = Admin(self.websockets, self.hub, bridge, self.cluster, self.auth)
+        self.cluster.on_state = self.websockets.tell_bridge
+        self.cluster.on_other = self._on_packet
+        if not isinstance(bridge, LocalBridge):
+            self.hub.neighbours = self.cluster
         self.heartbeat = Heartbeat(self.hub, config.ping_interval, config.pong_timeout)
+        #: "ok", or what was wrong with the store when it was last looked at.
+        self.store_state = "ok"
         #: True from the signal to stop on: nobody new is let in.
         self.draining = False
         #: Pages and REST that are being answered; a drain waits for them.
@@ -112,13 +162,19 @@ class App(Application):
             print(f"jpulse: first start: sign in as admin with the password {made}", flush=True)
         if self.setting_up is not None:
             await self.setting_up
+        if self.notes is not self.store:
+            await self.notes.open()
+        await self.bridge.start(self.cluster)
         self._timers = [
+            Repeating(self._every_second, SNAPSHOT_SECONDS),
+            Repeating(self._look_at_store, STORE_SECONDS),
             Repeating(lambda: self.heartbeat.sweep(time.monotonic()), self.heartbeat.tick),
             Repeating(lambda: self._patiently(self.auth.sweep), SESSION_SWEEP_SECONDS),
             Repeating(lambda: self._patiently(self.auth.forget_expired), FORGET_SESSIONS_SECONDS),
         ]
         for timer in self._timers:
             timer.start()
+        self.lag.start()
 
     async def _patiently(self, work: Callable[[], Awaitable[object]]) -> None:
         """Do what the store is needed for, next time if it does not answer now."""
@@ -128,11 +184,63 @@ class App(Application):
             log.warning("the store does not answer: %s", error)
 
     async def stop(self) -> None:
-        """End what runs by itself, and close the store."""
+        """End what runs by itself, say goodbye to the other processes, and close the store."""
         for timer in self._timers:
             timer.stop()
+        self.lag.stop()
         self.auth.close()
+        self.cluster.say_goodbye()
+        await self.bridge.stop()
+        if self.notes is not self.store:
+            await self.notes.close()
         await self.store.close()
+
+    # Other processes, and what is known of all
+
+    def _every_second(self) -> None:
+        self.overview.count_second()
+        self.websockets.activity.prune(time.time())
+        if self.hub.neighbours is self.cluster:
+            self.cluster.tick()
+
+    async def _look_at_store(self) -> None:
+        self.store_state = await self._ask_store()
+
+    async def _ask_store(self) -> str:
+        try:
+            await self.store.check()
+        except StoreUnavailable as error:
+            return str(error)
+        return "ok"
+
+    def get_details(self) -> dict[str, Any]:
+        """Tell administrators all figures, over all processes; see `Overview.get_details`."""
+        return self.overview.get_details(self.cluster, self.store_state)
+
+    def _on_packet(self, packet: Packet) -> None:
+        """Do what other processes have decided about sessions and attempts to sign in."""
+        if packet.kind == Kind.SESSIONS:
+            ids = msgspec.json.decode(packet.payload, type=list[str] | None)
+            look = self.auth.sweep_all() if ids is None else self.auth.check_sessions(ids)
+            self.hub.scheduler.spawn(self._patiently(lambda: look))
+        elif packet.kind == Kind.GUESS:
+            name, address, failed = msgspec.json.decode(packet.payload, type=tuple[str, str, bool])
+            self.auth.note_guess(name, address, failed=failed)
+        else:
+            self.admin.on_packet(packet)
+
+    async def health(self) -> dict[str, str]:
+        """
+        Tell how the parts are that serving needs: `store`, `bridge` and `drain`, "ok" each or what is wrong.
+
+        A bridge that has been lost for a moment only is well.
+        """
+        is_lost = self.bridge.down_seconds() > BRIDGE_PATIENCE_SECONDS
+        return {
+            "store": await self._ask_store(),
+            "bridge": "Redis does not answer" if is_lost else "ok",
+            "drain": "the server is stopping" if self.draining else "ok",
+        }
 
 
 def log_request(handler: RequestHandler) -> None:
@@ -172,15 +280,16 @@ def create_app(
     routes: Iterable[Any] = (),
     namespaces: Sequence[type[NamespaceHandler]] = (),
     store: Store | None = None,
+    bridge: Bridge | None = None,
 ) -> App:
     """
     Make an application of Tornado routes and namespace classes.
 
-    The store is the one that the settings name unless another is given. The module
+    The store and the bridge are those that the settings name unless others are given. The module
     that the setting `app` names has its `setup(app)` called last.
     """
     config = config or Settings()
-    app = App(config, routes, store or make_store(config))
+    app = App(config, routes, store or make_store(config), bridge or make_bridge(config, config.redis_url))
     for namespace in namespaces:
         app.websockets.register(namespace)
     if config.app:

@@ -17,7 +17,7 @@ import secrets
 import time
 import unicodedata
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -25,7 +25,8 @@ import bcrypt
 import msgspec
 
 from .errors import ClientError
-from .store.base import Conflict, NoActiveUser, Session, Store, User, name_key
+from .names import name_key
+from .store.base import Conflict, NoActiveUser, Session, Store, User
 
 T = TypeVar("T")
 
@@ -95,6 +96,12 @@ class SessionEvents(Protocol):
 
     def open_sessions(self) -> Collection[str]:
         """The sessions that have sockets."""
+
+    def look_again(self, id_hashes: Sequence[str] | None) -> None:
+        """Let the other processes look sessions up again; None means all."""
+
+    def guessed(self, name: str, address: str, *, failed: bool) -> None:
+        """Let the other processes count an attempt to sign in."""
 
 
 class TooManyAttempts(ClientError):
@@ -287,6 +294,7 @@ class Auth:
             self._by_name.forgive_one(key)
             self._by_address.forgive_one(address)
             raise
+        self._events.guessed(key, address, failed=user is None)
         if user is None:
             raise ClientError(WRONG, 401)
         self._by_name.forgive_all(key)
@@ -344,6 +352,13 @@ class Auth:
         """End a session and close its sockets."""
         await self._store.delete_session(id_hash)
         self._events.session_ended(id_hash)
+        self._events.look_again([id_hash])
+
+    async def sign_out_user(self, username: str) -> None:
+        """End all sessions of a user; ClientError 404 if there is none of this name."""
+        if await self._store.get_user(username) is None:
+            raise ClientError(f"username: there is no user {username}", 404)
+        await self._end_sessions(username)
 
     # Users
 
@@ -379,6 +394,7 @@ class Auth:
     async def set_roles(self, username: str, roles: Iterable[str]) -> None:
         """Give a user exactly these roles; sockets that need one that is gone are closed with 4403."""
         await self._update(username, roles=check_roles(roles))
+        self._events.look_again(None)
         await self.sweep_all()
 
     async def _update(self, username: str, **changes: Any) -> User:
@@ -388,8 +404,11 @@ class Auth:
         return user
 
     async def _end_sessions(self, username: str, keep: str | None = None) -> None:
-        for id_hash in await self._store.delete_sessions_of(name_key(username), keep):
+        ended = await self._store.delete_sessions_of(name_key(username), keep)
+        for id_hash in ended:
             self._events.session_ended(id_hash)
+        if ended:
+            self._events.look_again(ended)
 
     # Open sockets
 
@@ -412,8 +431,22 @@ class Auth:
         """Look all of them up now."""
         await self._check_sessions(list(self._events.open_sessions()))
 
+    async def check_sessions(self, id_hashes: Collection[str]) -> None:
+        """Look those up now that have sockets here, because another process changed them."""
+        here = self._events.open_sessions()
+        await self._check_sessions([id_hash for id_hash in id_hashes if id_hash in here])
+
+    def note_guess(self, name: str, address: str, *, failed: bool) -> None:
+        """Count an attempt to sign in at another process."""
+        if not failed:
+            self._by_name.forgive_all(name)
+            return
+        if name:
+            self._by_name.add(name, self._clock())
+        self._by_address.add(address, self._clock())
+
     async def _check_sessions(self, id_hashes: Collection[str]) -> None:
-        users = await self._store.get_session_users(id_hashes, self._clock())
+        users = await self._store.get_session_users(id_hashes, self._clock()) if id_hashes else {}
         for id_hash in id_hashes:
             user = users.get(id_hash)
             if user is None or not user.active:

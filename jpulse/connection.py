@@ -12,15 +12,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from inspect import isawaitable
+from itertools import count
+from time import perf_counter
 from typing import Any, Protocol
 
 from . import wire
 from .errors import ERROR_TEXTS, ClientError, CloseCode, InvalidMessage
+from .names import name_key
+from .stats import NamespaceStats
 from .websocket import BaseConnection, Scheduler
 
 log = logging.getLogger("jpulse.connection")
 
 Handler = Callable[["Connection"], Any]
+
+_serials = count(1)
 
 PONG_ENVELOPE = wire.frame(wire.plain_success({"type": "pong"}))
 TOO_MANY_MESSAGES = wire.frame(wire.failure("Too many messages; slow down", 429))
@@ -48,6 +54,7 @@ class Owner(Protocol):
 
     path: str
     limits: Limits
+    stats: NamespaceStats
     #: Any one of them is enough to stay connected.
     require_roles: tuple[str, ...]
     #: Tell clients what exceptions say.
@@ -68,11 +75,11 @@ class Owner(Protocol):
     def on_received(self, connection: Connection, message: dict[str, Any], payload: bytes) -> None:
         """Count a message that is going to be handled."""
 
-    def on_dropped(self, connection: Connection) -> None:
-        """Count a message over the rate."""
+    def on_dropped(self, reason: str) -> None:
+        """Count a message that was dropped; the reasons are stats.DROP_REASONS."""
 
-    def on_invalid(self, connection: Connection) -> None:
-        """Count what was no message."""
+    def on_handled(self, seconds: float) -> None:
+        """Count a call of `on_message` that took so long."""
 
     def count_sent(self, data: Mapping[str, Any], ctx: wire.Context | None, frame: bytes) -> None:
         """Count a message that goes out."""
@@ -89,6 +96,7 @@ class Connection(BaseConnection):
 
     __slots__ = (
         "_answered",
+        "_began_at",
         "_busy",
         "_dropped",
         "_dropped_at",
@@ -104,8 +112,12 @@ class Connection(BaseConnection):
         "message",
         "namespace",
         "next_ping_at",
+        "received_messages",
+        "serial",
         "session_id",
+        "since",
         "user",
+        "user_key",
         "username",
     )
 
@@ -127,11 +139,20 @@ class Connection(BaseConnection):
         self.session_id = session_id
         self.user = user
         self.username: str = user.username if user is not None else ""
+        #: The same for every spelling of the name; "" for a guest.
+        self.user_key = name_key(self.username) if self.username else ""
         #: The client's IP address.
         self.address = ip
         self.ctx: dict[str, Any] = {"username": self.username, "ip": ip}
         #: The message that `on_message` is called for.
         self.message: dict[str, Any] = {}
+        #: Tells this connection from every other one of the process, past ones too.
+        self.serial = next(_serials)
+        #: Monotonic time of the handshake.
+        self.since = self.last_heard
+        self.received_messages = 0
+        #: When the handler at work was called, by `perf_counter`.
+        self._began_at = 0.0
         #: Monotonic time of the next ping; the heartbeat spreads the first ones.
         self.next_ping_at = 0.0
         #: Payloads that wait for a busy handler; None until the first one does.
@@ -162,6 +183,7 @@ class Connection(BaseConnection):
         """
         frame = wire.frame(wire.success(data, ctx))
         self.namespace.count_sent(data, ctx, frame)
+        self.namespace.stats.delivered(1, len(frame))
         self.send_frame(frame)
 
     def start(self) -> None:
@@ -229,7 +251,7 @@ class Connection(BaseConnection):
             self._dropped, self._dropping_since = 0, now
         self._dropped += 1
         self._dropped_at = now
-        self.namespace.on_dropped(self)
+        self.namespace.on_dropped("rate")
         over_time = now - self._dropping_since >= MAX_SECONDS_OVER_RATE
         if over_time or self._dropped > MAX_DROPPED_SECONDS * rate:
             self.close(CloseCode.TOO_MANY_MESSAGES, f"More than {rate} messages a second, again and again")
@@ -260,7 +282,7 @@ class Connection(BaseConnection):
             message = wire.decode(payload)
         except InvalidMessage as error:
             log.debug("%s: client %s sent no message: %s", self.namespace.path, self.client_id, error)
-            self.namespace.on_invalid(self)
+            self.namespace.on_dropped("invalid")
             answer = wire.failure("Invalid message format", 400, username=self.username)
             self.send_frame(wire.frame(answer))
             return None
@@ -268,17 +290,26 @@ class Connection(BaseConnection):
             return None
         message["username"] = self.username
         self.message = message
+        self.received_messages += 1
         self.namespace.on_received(self, message, payload)
         return self._call(self.namespace.message_handler, answered=True)
 
     def _call(self, handler: Handler, *, answered: bool = False) -> Awaitable[Any] | None:
         self._answered = answered
+        self._began_at = perf_counter()
         try:
             result = handler(self)
         except BaseException as error:  # noqa: BLE001 - whatever an application raises, even SystemExit
             self._on_handler_error(error)
-            return None
-        return result if result is not None and isawaitable(result) else None
+            result = None
+        if result is not None and isawaitable(result):
+            return result
+        self._count_handled()
+        return None
+
+    def _count_handled(self) -> None:
+        if self._answered:
+            self.namespace.on_handled(perf_counter() - self._began_at)
 
     def _work_on(self, pending: Awaitable[Any] | None) -> None:
         if pending is not None:
@@ -300,6 +331,7 @@ class Connection(BaseConnection):
                     # The loop is gone and Python closes what is left.
                     raise
                 self._on_handler_error(error)
+            self._count_handled()
             pending = self._next_in_turn()
         self._busy = False
         if self._reading_paused:
@@ -351,6 +383,10 @@ class Connection(BaseConnection):
             self._inbox_bytes = 0
         if not by_peer and self.close_code not in (CloseCode.NORMAL, CloseCode.RESTART):
             log.info("%s: client %s closed with %d", self.namespace.path, self.client_id, self.close_code)
+        if self.close_code == CloseCode.MESSAGE_TOO_BIG:
+            self.namespace.on_dropped("size")
+        elif self.close_code == CloseCode.TRY_AGAIN_LATER:
+            self.namespace.on_dropped("slow")
         self.namespace.leave(self)
         self._ended = True
         # In a turn of its own: a good-bye that is broadcast may end others, whose good-byes end others...

@@ -45,11 +45,13 @@ class Endpoint(BaseHandler, WebSocketHandler):
         """Refuse who may not connect: origin 403, too many 429 or 503, not signed in 401, no role 403."""
         if self.request.method != "GET":
             self.set_header("Allow", "GET")
-            self._refuse(405)
+            self._refuse("method", 405)
         elif not origin_allowed(
             self.request.headers.get("Origin"), self.request.host, self.app.config.allowed_origins
         ):
-            self._refuse(403, "This origin may not connect; the setting allowed_origins lists those that may")
+            self._refuse(
+                "origin", 403, "This origin may not connect; the setting allowed_origins lists those that may"
+            )
         elif not self._has_room():
             pass
         else:
@@ -63,29 +65,34 @@ class Endpoint(BaseHandler, WebSocketHandler):
         except StoreUnavailable as error:
             log.warning("%s: handshake refused: %s", self.namespace.path, error)
             self.set_header("Retry-After", "5")
-            self._refuse(503)
+            self._refuse("store", 503)
             return
         if self.namespace.require_auth and self.current_user is None:
-            self._refuse(401)
+            self._refuse("signed out", 401)
         elif self.current_user is not None and not self.current_user.has_any(self.namespace.require_roles):
-            self._refuse(403, "A role is needed: " + ", ".join(self.namespace.require_roles))
+            self._refuse("role", 403, "A role is needed: " + ", ".join(self.namespace.require_roles))
 
     async def get(self, *args: str, **kwargs: str) -> None:
         """Complete the handshake (RFC 6455 section 4.2) and hand the socket over."""
         if not self._asks_for_websocket():
             self.set_header("Upgrade", "websocket")
             self.set_header("Connection", "Upgrade")
-            self._refuse(426)
+            self._refuse("no upgrade", 426)
         elif self.request.headers.get("Sec-WebSocket-Version") != "13":
             self.set_header("Sec-WebSocket-Version", "13")
-            self._refuse(426, "Only version 13 of the WebSocket protocol is spoken here")
+            self._refuse("version", 426, "Only version 13 of the WebSocket protocol is spoken here")
         elif not valid_key(self.request.headers.get("Sec-WebSocket-Key", "")):
-            self._refuse(400, "Sec-WebSocket-Key is not 16 bytes in base64")
-        # Authentication may have taken its time: others may have come meanwhile.
-        elif self._has_room():
-            self._upgrade()
+            self._refuse("key", 400, "Sec-WebSocket-Key is not 16 bytes in base64")
+        else:
+            pending = self.app.hub.neighbours.attend(self.namespace.path)
+            if pending is not None:
+                await pending
+            # All this may have taken its time: others may have come meanwhile.
+            if self._has_room():
+                self._upgrade()
 
-    def _refuse(self, status: int, error: str | None = None) -> None:
+    def _refuse(self, reason: str, status: int, error: str | None = None) -> None:
+        self.app.overview.refusals[reason] += 1
         log.info("%s: handshake from %s refused with %d", self.namespace.path, self.client_address, status)
         write_failure(self, status, error or ERROR_TEXTS[status])
 
@@ -95,11 +102,14 @@ class Endpoint(BaseHandler, WebSocketHandler):
         limit = config.max_connections_per_address
         if limit and hub.sockets_by_address.get(self.client_address, 0) >= limit:
             self.set_header("Retry-After", "5")
-            self._refuse(429, f"More than {limit} connections from one address")
+            self._refuse("address", 429, f"More than {limit} connections from one address")
             return False
         if self.app.draining or hub.sockets >= config.max_connections:
             self.set_header("Retry-After", "5")
-            self._refuse(503, "The server is stopping" if self.app.draining else "All connections are taken")
+            if self.app.draining:
+                self._refuse("draining", 503, "The server is stopping")
+            else:
+                self._refuse("full", 503, "All connections are taken")
             return False
         return True
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import ipaddress
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,6 +94,13 @@ def text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError("a text with characters in it")
     return value.strip()
+
+
+def prefix(value: Any) -> str:
+    """Accept the beginning of a name."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._:/-]{1,64}", value):
+        raise ValueError("a name of 1 to 64 letters, digits and . _ : / -")
+    return value
 
 
 def path(value: Any) -> Path:
@@ -184,6 +192,15 @@ class Settings:
     redis_url: str | None = _setting(
         None, url("redis", "rediss", "unix"), "Redis that bridges several processes"
     )
+    redis_prefix: str = _setting(
+        "jpulse", prefix, "what names in Redis begin with; another for each site that shares one"
+    )
+    max_bridge_bytes: int = _setting(
+        8388608, integer(0), "bytes that may wait for Redis during an outage; what does not fit is lost"
+    )
+    max_bridge_seconds: float = _setting(
+        30.0, seconds(0), "seconds that a message may wait for Redis; what waited longer is lost"
+    )
     config: Path | None = _setting(None, path, "TOML file with settings: name = value")
     app: str | None = _setting(
         None, optional_text, "module whose setup(app) is called before serving: package.module"
@@ -216,6 +233,9 @@ class Settings:
     max_connections: int = _setting(10000, integer(1), "open WebSockets in one process")
     max_connections_per_address: int = _setting(
         0, integer(0), "open WebSockets from one client address; 0: no limit"
+    )
+    max_log_entries: int = _setting(
+        1000, integer(0, 100_000), "messages that the activity log keeps, of the last five minutes"
     )
     allowed_origins: tuple[str, ...] = _setting(
         (), items(origin), "origins of foreign pages that may connect; default: the same host"

@@ -29,6 +29,12 @@ class NoEvents:
         """None."""
         return ()
 
+    def look_again(self, id_hashes: Sequence[str] | None) -> None:
+        """Do nothing."""
+
+    def guessed(self, name: str, address: str, *, failed: bool) -> None:
+        """Do nothing."""
+
 
 async def run(store: Store, words: Sequence[str], roles: str | None, environ: Mapping[str, str]) -> int:
     """Do what the words after `user` ask for; returns the exit status."""

@@ -343,12 +343,12 @@ class TooLargeHandler(BaseHandler):
         """Drop it."""
 
 
-def write_failure(handler: RequestHandler, status: int, error: str) -> None:
-    """Finish a request with the failure envelope."""
+def write_failure(handler: RequestHandler, status: int, error: str, **fields: Any) -> None:
+    """Finish a request with the failure envelope and, beside its own, these fields."""
     handler.set_status(status)
     handler.set_header("Content-Type", "application/json; charset=UTF-8")
     handler.set_header("Cache-Control", "no-store")
-    handler.finish(wire.failure(error, status))
+    handler.finish(wire.failure(error, status, **fields))
 
 
 def _message_of(error: BaseException | None, status: int) -> str:

@@ -131,6 +131,7 @@ class BaseConnection:
         "parser",
         "queued_bytes",
         "scheduler",
+        "sent_frames",
         "state",
         "transport",
     )
@@ -146,6 +147,8 @@ class BaseConnection:
         self.outbox: list[bytes] = []
         #: Bytes in the outbox and in the transport.
         self.queued_bytes = 0
+        #: Frames that have left the outbox, counted by the flush and not one by one.
+        self.sent_frames = 0
         #: Monotonic time of the last bytes from the peer.
         self.last_heard = monotonic()
         #: Monotonic time at which the socket is cut; only meaningful after OPEN.
@@ -282,6 +285,7 @@ class BaseConnection:
         """Send what waits, joined, unless the transport still has older bytes."""
         outbox = self.outbox
         if outbox and not self.transport.blocked:
+            self.sent_frames += len(outbox)
             data = outbox[0] if len(outbox) == 1 else b"".join(outbox)
             outbox.clear()
             self.queued_bytes = self.transport.send(data)

@@ -18,6 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from .servers import redis_server as redis_server
+from .servers import redis_url as redis_url
+from .servers import shared_redis as shared_redis
+
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 20
 #: What a server may log above the level info without failing its test.
@@ -152,12 +156,13 @@ def _serving(folder: Path) -> Iterator[Callable[..., Server]]:
         return servers[-1]
 
     yield start
+    # Looked at before the end: what is left of a server may complain that others are gone.
+    complaints = [server.log for server in servers if server.unexpected_log()]
     for server in servers:
         if server.process.poll() is None:
             server.process.kill()
             server.process.wait(10)
-    for server in servers:
-        assert server.unexpected_log() == [], server.log
+    assert complaints == [], complaints[0]
 
 
 @pytest.fixture

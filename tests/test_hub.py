@@ -324,7 +324,7 @@ def test_one_of_several_sockets_goes(world: World) -> None:
     assert world.namespace.client_count == 1
     second.connection.connection_lost()
     assert world.namespace.client_count == 0
-    assert world.namespace.members.clients == {}
+    assert world.namespace.members.clients.here == {}
 
 
 def test_reconnect_that_overtakes(world: World) -> None:
@@ -373,14 +373,14 @@ def test_removing_twice(world: World) -> None:
     members.add(client.connection)
     members.remove(client.connection)
     members.remove(client.connection)
-    assert (members.connections, members.clients) == (set(), {})
+    assert (members.connections, members.clients.here, members.users.here) == (set(), {}, {})
 
 
 def test_active_users(world: World) -> None:
     """A signed-in user counts once however many sockets are his, guests count nothing."""
     for client_id, user in (("a", User("ann")), ("a", User("ann")), ("b", User("bob")), ("c", None)):
         world.connect(client_id, user=user)
-    assert world.namespace.members.active_users() == 2
+    assert len(world.namespace.members.users) == 2
 
 
 def test_connections_of_all_namespaces(world: World) -> None:

@@ -303,13 +303,6 @@ def test_app_with_a_fault_of_its_own(tmp_path: Path) -> None:
     assert "Traceback" in output
 
 
-def test_several_processes(tmp_path: Path) -> None:
-    """More processes than this version can serve with are one line that names the setting."""
-    status, output = run("--port", "0", "--processes", "2", "--data-dir", str(tmp_path))
-    assert status in (1, 2)
-    assert "processes" in one_line(output)
-
-
 @pytest.mark.parametrize(
     "flags", [("--port", "x"), ("--port", "65536"), ("--no-such-flag",), ("--drain-seconds", "-1")]
 )

@@ -25,14 +25,16 @@ from .conftest import ROOT
 PACKAGE = ROOT / "jpulse"
 #: Modules that know nothing of Tornado, so that they are tested without a socket.
 PURE = (
-    *("errors", "settings", "wire", "activity", "stats", "websocket", "connection", "hub", "namespace"),
-    *("heartbeat", "timers", "auth", "users", "store.base", "store.sqlite"),
+    *("errors", "settings", "names", "wire", "activity", "stats", "bridge.base", "bridge.local"),
+    *("websocket", "connection", "hub", "namespace", "cluster", "heartbeat", "timers", "auth", "users"),
+    *("store.base", "store.sqlite", "bridge.redis", "prefork", "private_redis"),
 )
 #: Calls go down: each of these imports none that stands right of it.
 ORDER = (
-    *("errors", "settings", "wire", "activity", "stats", "websocket", "connection", "hub", "namespace"),
-    *("heartbeat", "transport", "store.base", "store.sqlite", "store.mongo", "auth", "web", "endpoint"),
-    *("app", "server"),
+    *("errors", "settings", "names", "wire", "activity", "stats", "bridge.base", "bridge.local"),
+    *("websocket", "connection", "hub", "namespace", "cluster", "heartbeat", "timers", "transport"),
+    *("store.base", "store.checks", "store.sqlite", "store.mongo", "store.redis_notes", "bridge.redis"),
+    *("auth", "users", "web", "endpoint", "app", "logs", "prefork", "private_redis", "server"),
 )
 #: The one module that may touch Tornado's private parts, and those that it touches.
 KEEPER = "transport"

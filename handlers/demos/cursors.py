@@ -13,7 +13,7 @@ class Cursors(NamespaceHandler):
     path = "/api/1/ws/hello-emoji"
 
     def on_connect(self, conn: Connection) -> None:
-        """Tell the newcomer how many are here, and the others that somebody came."""
+        """Tell the newcomer how many there are, and the others that somebody came."""
         conn.send({"type": "welcome", "userCount": self.client_count}, conn.ctx)
         self.broadcast({"type": "user-joined", **self._who(conn), "userCount": self.client_count}, conn.ctx)
 
@@ -40,7 +40,7 @@ class Cursors(NamespaceHandler):
 
     def on_disconnect(self, conn: Connection) -> None:
         """Tell the others, unless the same browser is still here in another tab."""
-        if conn.client_id not in self.namespace.members.clients:
+        if not self.has_client(conn.client_id):
             self.broadcast({"type": "user-left", **self._who(conn), "userCount": self.client_count}, conn.ctx)
 
     @staticmethod

@@ -1,0 +1,1 @@
+"""The way of a message to the other processes: none (`local`) or Redis (`redis`)."""

@@ -1,0 +1,1 @@
+"""Tests of the bridge: what travels over it, and Redis as the way."""
