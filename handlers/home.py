@@ -3,7 +3,11 @@
 from jpulse import PageHandler
 
 #: What a visitor reads beside the address of a namespace that this application brings.
-TITLES = {"/api/1/ws/hello-emoji": "Emoji cursors", "/api/1/ws/hello-todo": "Todo list"}
+TITLES = {
+    "/api/1/ws/hello-emoji": "Emoji cursors",
+    "/api/1/ws/hello-todo": "Todo list",
+    "/api/1/ws/hello-notes": "Sticky notes",
+}
 
 
 class HomePage(PageHandler):

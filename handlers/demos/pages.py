@@ -24,4 +24,6 @@ class DemosPage(PageHandler):
             page_code=_source(scripts / "emoji.js"),
             todo_server_code=_source(here / "todos.py"),
             todo_page_code=_source(scripts / "todo.js"),
+            notes_server_code=_source(here / "notes.py"),
+            notes_page_code=_source(scripts / "notes-sync.js"),
         )

@@ -5,23 +5,19 @@ Each change is kept first, answered second, and broadcast third, so that what ot
 are told has happened.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
-from weakref import WeakValueDictionary
 
 import msgspec
 
 from jpulse import ApiHandler, ClientError, Connection, NamespaceHandler
 from jpulse.activity import iso_time
-from jpulse.store.base import StoreUnavailable, Todo, new_id
+from jpulse.store.base import Todo, new_id
+
+from .turns import turn
 
 MAX_TITLE_LENGTH = 200
 #: The list is for trying out: it does not grow without end.
 MAX_TODOS = 1000
-#: The store itself gives up within five seconds, which the wait for one's turn must not double.
-TURN_SECONDS = 0.5
 
 
 class Todos(NamespaceHandler):
@@ -30,12 +26,20 @@ class Todos(NamespaceHandler):
     path = "/api/1/ws/hello-todo"
 
     def on_connect(self, conn: Connection) -> None:
-        """Greet."""
-        conn.send({"type": "welcome", "userCount": self.client_count}, conn.ctx)
+        """Greet; the page then loads the list."""
+        conn.send(self._welcome(), conn.ctx)
 
     def on_message(self, conn: Connection) -> None:
         """Say where changes go."""
         raise ClientError("type: changes go to /api/1/todo; this address only tells")
+
+    def on_bridge(self, state: str) -> None:
+        """Greet the clients of this process again when other processes were out of reach: they load anew."""
+        if state == "resynced":
+            self.broadcast(self._welcome(), local_only=True)
+
+    def _welcome(self) -> dict[str, Any]:
+        return {"type": "welcome", "userCount": self.client_count}
 
 
 class TodoFields(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,29 +66,6 @@ def check_title(title: str) -> str:
     if any(0xD800 <= ord(char) <= 0xDFFF or char == "\0" for char in title):
         raise ClientError("title: it has characters that do not exist")
     return title
-
-
-#: Todos that are being changed, each while somebody holds or awaits its lock.
-_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-
-@asynccontextmanager
-async def turn(todo_id: str) -> AsyncIterator[None]:
-    """
-    Change a todo when it is one's turn, so that changes are told in the order in which they were kept.
-
-    StoreUnavailable when those before take so long that the store must be in trouble.
-    """
-    lock = _turns.setdefault(todo_id, asyncio.Lock())
-    try:
-        async with asyncio.timeout(TURN_SECONDS):
-            await lock.acquire()
-    except TimeoutError:
-        raise StoreUnavailable("others who change this todo wait for the store") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def as_json(todo: Todo) -> dict[str, Any]:
