@@ -46,6 +46,7 @@ setup(
         # With hiredis, hearing a message costs a tenth.
         "redis[hiredis]>=8.0",
         VALKEY,
+        "prometheus_client>=0.20",
     ],
     extras_require={"test": TEST},
     # templates/ and static/ stand at the top of the checkout and inside jpulse/ once

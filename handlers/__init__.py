@@ -6,7 +6,7 @@ from .demos.notes import Notes
 from .demos.pages import DemosPage
 from .demos.todos import TodoApi, Todos, TodosApi, TodoToggleApi
 from .home import HomePage
-from .status import HealthApi, ReadyApi
+from .status import HealthApi, MetricsPage, ReadyApi
 
 #: Tornado routes: a pattern and its handler.
 ROUTES = [
@@ -14,6 +14,7 @@ ROUTES = [
     (r"/hello-websocket/?", DemosPage),
     (r"/healthz", HealthApi),
     (r"/readyz", ReadyApi),
+    (r"/metrics", MetricsPage),
     (r"/auth/login", LoginPage),
     (r"/auth/logout", LogoutPage),
     (r"/api/1/auth/login", LoginApi),

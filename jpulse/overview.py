@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Any
 
+from . import metrics
 from .activity import Entry
 from .bridge.base import Bridge
 from .cluster import ALL_LOGGED, NOTHING, Cluster, Snapshot
@@ -114,6 +115,13 @@ class Overview:
             "activityLeftOut": self._registry.activity.left_out(now) + cluster.activity_skipped(),
             "activityCap": self._registry.activity.max_entries,
         }
+
+    def get_metrics(self, cluster: Cluster) -> bytes:
+        """Tell all figures in Prometheus' text format."""
+        now = time.time()
+        own = {each.path: each.stats.figures(now) for each in self._registry if not each.hidden}
+        others = [metrics.Process(peer.snapshot, peer.figures) for peer in cluster.peers.values()]
+        return metrics.render([metrics.Process(self.snapshot(), own), *others])
 
     def _figures(self, cluster: Cluster, path: str, now: float) -> Iterable[Figures]:
         namespace = self._registry.find(path)

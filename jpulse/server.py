@@ -33,6 +33,8 @@ log = logging.getLogger("jpulse.server")
 SPREAD = 0.8
 #: With few connections a drain does not last longer than it needs.
 MAX_PACE_SECONDS = 0.25
+#: What was accepted from a shared socket has so long to send its request.
+LATECOMER_SECONDS = 0.3
 #: Connections that one of several processes accepts at once.
 ACCEPTS_A_TURN = 2
 #: What a cancelled handler gets to end.
@@ -230,7 +232,7 @@ async def _serve(
     server.add_sockets(sockets)
     on_ready()
     await stop.wait()
-    await drain(app, server, hurry)
+    await drain(app, server, hurry, has_successor=parent_gone is not None)
     await app.stop()
     log.info("stopped")
 
@@ -258,16 +260,21 @@ def _watch_parent(parent_gone: int, stop: asyncio.Event) -> None:
     loop.add_reader(parent_gone, on_end)
 
 
-async def drain(app: App, server: HTTPServer, hurry: asyncio.Event | None = None) -> None:
+async def drain(
+    app: App, server: HTTPServer, hurry: asyncio.Event | None = None, *, has_successor: bool = False
+) -> None:
     """
     End well within `drain_seconds`: no new connections, 1012 to the open ones, handlers and requests finish.
 
-    The closes are spread, so that the clients do not come back all at once.
+    The closes are spread, so that the clients do not come back all at once. With a successor
+    nobody is refused: who was accepted a moment ago is still let in, and gets 1012 with the rest.
     """
     hurry = hurry or asyncio.Event()
     deadline = time.monotonic() + app.config.drain_seconds
-    app.draining = True
     server.stop()
+    if has_successor:
+        await _sleep_unless(hurry, min(LATECOMER_SECONDS, SPREAD * app.config.drain_seconds / 2))
+    app.draining = True
     log.info("draining %d connections", app.hub.sockets)
     await _close_spread(app, hurry)
     while _is_busy(app) and time.monotonic() < deadline and not hurry.is_set():

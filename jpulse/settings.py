@@ -243,6 +243,11 @@ class Settings:
     trusted_proxies: tuple[str, ...] = _setting(
         (), items(network), "proxies whose X-Forwarded-For and -Proto are believed"
     )
+    metrics_networks: tuple[str, ...] = _setting(
+        ("127.0.0.0/8", "::1/128"),
+        items(network),
+        "networks whose addresses may read /metrics; admins may too",
+    )
     log_level: str = _setting(
         "info", choice("debug", "info", "warning", "error"), "least level that is logged"
     )
@@ -360,6 +365,8 @@ def _shown(default: Any) -> str:
         return "none"
     if default is False:
         return "off"
+    if isinstance(default, tuple):
+        return ",".join(default)
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 

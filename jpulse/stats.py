@@ -90,6 +90,8 @@ class Figures(msgspec.Struct, kw_only=True, omit_defaults=True):
     """
 
     total: int = 0
+    #: Those of them that came in.
+    received: int = 0
     #: Messages of this minute and the 59 before it.
     per_hour: int = 0
     last_activity: float | None = None
@@ -141,12 +143,13 @@ class NamespaceStats:
         "handler_counts",
         "handler_seconds",
         "last_activity",
+        "messages_in",
     )
 
     def __init__(self) -> None:
         #: None until the first message.
         self.last_activity: float | None = None
-        self.bytes_in = self.bytes_out = self.deliveries = self.connects = 0
+        self.bytes_in = self.bytes_out = self.messages_in = self.deliveries = self.connects = 0
         self.drops = dict.fromkeys(DROP_REASONS, 0)
         self.closes: dict[int, int] = {}
         self.handler_counts = [0] * (len(BUCKETS) + 1)
@@ -171,6 +174,7 @@ class NamespaceStats:
     def received(self, now: float, size: int) -> None:
         """Count a message that came in, of `size` bytes."""
         self.count(now)
+        self.messages_in += 1
         self.bytes_in += size
 
     def delivered(self, receivers: int, size: int) -> None:
@@ -244,6 +248,7 @@ class NamespaceStats:
         """All of it, to be told to other processes."""
         return Figures(
             total=self.total,
+            received=self.messages_in,
             per_hour=self.messages_per_hour(now),
             last_activity=self.last_activity,
             deliveries=self.deliveries,
@@ -318,6 +323,7 @@ def merge(figures: Iterable[Figures], end: int) -> Figures:
     parts = list(figures)
     merged = merge_messages(parts)
     for each in parts:
+        merged.received += each.received
         merged.deliveries += each.deliveries
         merged.bytes_out += each.bytes_out
         merged.bytes_in += each.bytes_in

@@ -42,6 +42,7 @@ DEFAULTS: dict[str, Any] = {
     "max_log_entries": 1000,
     "allowed_origins": (),
     "trusted_proxies": (),
+    "metrics_networks": ("127.0.0.0/8", "::1/128"),
     "log_level": "info",
     "log_format": "text",
     "debug": False,
@@ -86,6 +87,10 @@ SAMPLES: dict[str, tuple[tuple[str, str, Any], tuple[str, str, Any]]] = {
             ("https://a.example", "http://b:81"),
         ),
         ("https://c.example", '"https://c.example"', ("https://c.example",)),
+    ),
+    "metrics_networks": (
+        ("10.0.0.0/8", '["10.0.0.0/8"]', ("10.0.0.0/8",)),
+        ("::1", '"::1"', ("::1/128",)),
     ),
     "trusted_proxies": (
         ("10.0.0.0/8,::1", '["10.0.0.0/8", "::1"]', ("10.0.0.0/8", "::1/128")),
@@ -393,6 +398,7 @@ WRONG: dict[str, list[str]] = {
     "max_log_entries": ["-1", "x", "100001"],
     "allowed_origins": ["example.com"],
     "trusted_proxies": ["example.com"],
+    "metrics_networks": ["example.com"],
     "log_level": ["loud", "20", "information"],
     "log_format": ["xml", "yaml"],
 }
@@ -554,6 +560,8 @@ def written(default: Any) -> str:
         return "none"
     if default is False:
         return "off"
+    if isinstance(default, tuple):
+        return ",".join(default)
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
