@@ -30,7 +30,7 @@
     let people = 0;
     let hasOtherWindow = false;
 
-    const connection = jPulse.ws.connect(NAMESPACE)
+    const connection = jPulse.ws.connect(NAMESPACE, StatusBar.OPTIONS)
         .onMessage((envelope) => {
             if (envelope.success) receive[envelope.data.type]?.(envelope.data);
             else complain(envelope.error);

@@ -222,7 +222,7 @@
 
     /** Connect when the panel is first shown: who never looks at it costs the server nothing. */
     function open() {
-        connection = jPulse.ws.connect(NAMESPACE).onMessage(hear).onStatusChange(showStatus);
+        connection = jPulse.ws.connect(NAMESPACE, StatusBar.OPTIONS).onMessage(hear).onStatusChange(showStatus);
         new StatusBar('notes', connection);
     }
 

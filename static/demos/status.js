@@ -1,7 +1,8 @@
 'use strict';
 
 /**
- * What a demo's connection is doing, as a sign and a word, and the button that ends or begins it.
+ * What a demo's connection is doing, as a sign and a word, with its round trip, and the button that ends
+ * or begins it.
  *
  * The markup is templates/demos/panels/status.html and a button with the id DEMO-connect.
  */
@@ -13,10 +14,19 @@ class StatusBar {
     constructor(demo, connection) {
         this.sign = document.getElementById(`${demo}-status`);
         this.word = document.getElementById(`${demo}-status-word`);
+        this.latency = document.getElementById(`${demo}-latency`);
         this.button = document.getElementById(`${demo}-connect`);
         this.button.addEventListener('click', () => StatusBar.turn(connection));
         connection.onStatusChange((status) => this.show(status));
         this.show(connection.getStatus());
+        setInterval(() => this.measure(connection), StatusBar.OPTIONS.pingInterval / 2);
+    }
+
+    /** Show the round trip of the last ping; a connection that is not there has none. */
+    measure(connection) {
+        const known = connection.isConnected() && connection.latency !== null;
+        const text = known ? `${Math.max(1, Math.round(connection.latency))} ms` : '';
+        if (this.latency.textContent !== text) this.latency.textContent = text;
     }
 
     /** Show a status. */
@@ -32,6 +42,9 @@ class StatusBar {
         else connection.disconnect();
     }
 }
+
+/** What demos connect with: their pings are there to be seen, and so more often than they need to be. */
+StatusBar.OPTIONS = {pingInterval: 2000};
 
 StatusBar.WORDS = {
     connecting: 'Connecting',

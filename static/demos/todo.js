@@ -334,7 +334,7 @@
 
     /** Connect when the panel is first shown: who never looks at it costs the server nothing. */
     function open() {
-        const connection = jPulse.ws.connect(NAMESPACE)
+        const connection = jPulse.ws.connect(NAMESPACE, StatusBar.OPTIONS)
             .onMessage((envelope) => {
                 if (envelope.success) receive[envelope.data.type]?.(envelope.data);
             })

@@ -313,3 +313,12 @@ def test_readme_chat(context: Any, serve: Callable[..., Server], tmp_path: Path,
     for page in pages:
         page.wait_for_selector("li")
         assert page.locator("li").all_inner_texts() == ["<b>hello</b>"]
+
+
+def test_round_trip(two_people: Any) -> None:
+    """Beside the status stands how long a ping takes, and nothing while there is no connection."""
+    page, _ = two_people
+    page.wait_for_selector("#emoji-latency:text-matches('^[1-9][0-9]* ms$')")
+    assert page.locator("#emoji-status #emoji-latency").count() == 0, "it would be read out every second"
+    page.click("#emoji-connect")
+    page.wait_for_selector("#emoji-latency:empty", state="attached")
