@@ -119,7 +119,7 @@ def sender_of(data: bytes) -> bytes:
 
 def _check(topic: str, kind: int, sender: bytes, sequence: int, target: bytes, payload: bytes) -> int:
     # TCP loses no bytes, but what lies between may: a proxy, or a program that publishes here too.
-    head = b"%b\0%d\0%b\0%d\0%b\0" % (topic.encode(), kind, sender, sequence, target)
+    head = b"%b\0%d\0%b\0%d\0%d\0%b" % (topic.encode(), kind, sender, sequence, len(target), target)
     return zlib.crc32(payload, zlib.crc32(head))
 
 

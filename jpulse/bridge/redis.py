@@ -16,7 +16,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from time import monotonic
 from typing import Any, NamedTuple
@@ -45,6 +45,7 @@ from .base import (
     own_topic,
     sender_of,
 )
+from .link import Link, command, publish_command
 
 log = logging.getLogger("jpulse.bridge")
 
@@ -103,23 +104,29 @@ class RedisBridge(Bridge):
         #: Set by `start`.
         self._events: BridgeEvents | None = None
         self._own_topic = own_topic(self.instance)
-        self._listener = _Line("listener", self._pool, self._listen, self._on_line_ended)
-        self._publisher = _Line("publisher", self._pool, self._publish_on, self._on_line_ended)
+        self._listener = _Line("listener", self._pool, self._listen, self._on_heard, self._on_line_ended)
+        self._publisher = _Line(
+            "publisher", self._pool, self._begin_publishing, self._on_acknowledged, self._on_line_ended
+        )
         self._checks = Repeating(self._check, CANARY_SECONDS)
         # Out
         self._queue: deque[_Item] = deque()
         self._queued_bytes = 0
         #: So many at the head of the queue have been sent and are not acknowledged.
         self._under_way = 0
-        self._wake = asyncio.Event()
+        #: True while a flush is planned for the end of this turn of the loop.
+        self._flush_planned = False
+        #: True while the publisher may send: it is connected, and the others are back.
+        self._publishing = False
         self._sequences: dict[str, int] = {}
         # In
         self._topics: dict[bytes, str] = {}
         self._wanted: set[str] = set()
         self._heard: set[str] = set()
         self._attending: dict[str, asyncio.Future[None]] = {}
-        #: Set while there is something to subscribe to or to unsubscribe from.
-        self._changed = asyncio.Event()
+        #: What Redis has been asked for on the present connection.
+        self._asked: set[str] = set()
+        self._ask_planned = False
         #: Set while this process hears what is meant for all.
         self._listening = asyncio.Event()
         #: The last sequence number in each topic of each sender.
@@ -187,41 +194,43 @@ class RedisBridge(Bridge):
             return
         self._queue.append(item)
         self._queued_bytes += len(item.command)
-        if len(self._queue) == 1:
-            self._wake.set()
+        if not self._flush_planned and not self._under_way and self._publishing:
+            self._plan_flush()
 
     def _item(self, topic: str, kind: Kind, sequence: int, payload: bytes, target: str = "") -> _Item:
         data = encode(Packet(topic, kind, self.instance, sequence, target, payload))
         channel = (self._prefix + topic).encode()
-        return _Item(
-            b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(channel), channel, len(data), data),
-            monotonic(),
-        )
+        return _Item(publish_command(channel, data), monotonic())
 
     @property
     def queued(self) -> int:
         """Packets that wait to go out, those under way among them."""
         return len(self._queue)
 
-    async def _publish_on(self, connection: AbstractConnection) -> None:
+    async def _begin_publishing(self, link: Link) -> None:
         """Send what is queued; what was under way when the last connection broke goes again."""
         self._under_way = 0
         await self._listening.wait()
-        await self._gather(connection)
+        await self._gather(link)
         self._drop_old(monotonic())
+        self._publishing = True
         self._send_canary()
-        while True:
-            while not self._queue:
-                self._wake.clear()
-                await self._wake.wait()
-            await self._send_batch(connection)
 
-    async def _send_batch(self, connection: AbstractConnection) -> None:
+    def _plan_flush(self) -> None:
+        """Send at the end of this turn of the loop, all that it brings in one write."""
+        self._flush_planned = True
+        asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
         """
-        Send the head of the queue in one write, and take off what Redis acknowledges.
+        Send the head of the queue, unless the last batch is not acknowledged yet.
 
         Meanwhile others queue up: the busier the bridge, the larger the batches.
         """
+        self._flush_planned = False
+        link = self._publisher.link
+        if link is None or self._under_way or not self._publishing or not self._queue:
+            return
         commands, size = [], 0
         for item in self._queue:
             commands.append(item.command)
@@ -229,15 +238,18 @@ class RedisBridge(Bridge):
             if len(commands) == BATCH_PACKETS or size > BATCH_BYTES:
                 break
         self._under_way = len(commands)
-        await connection.send_packed_command(b"".join(commands), check_health=False)
-        for command in commands:
-            await connection.read_response()
-            self._queue.popleft()
-            self._under_way -= 1
-            self._queued_bytes -= len(command)
-        self.figures.published += len(commands)
+        link.write(b"".join(commands))
 
-    async def _gather(self, connection: AbstractConnection) -> None:
+    def _on_acknowledged(self, reply: Any) -> None:
+        """Take off what Redis has published."""
+        item = self._queue.popleft()
+        self._queued_bytes -= len(item.command)
+        self._under_way -= 1
+        self.figures.published += 1
+        if not self._under_way and self._queue:
+            self._flush()
+
+    async def _gather(self, link: Link) -> None:
         """
         Wait until as many processes hear as did before the outage.
 
@@ -246,8 +258,7 @@ class RedisBridge(Bridge):
         """
         deadline = monotonic() + GATHER_SECONDS
         while self._queue and self._audience > 1 and monotonic() < deadline:
-            await connection.send_command("PUBSUB", "NUMSUB", self._prefix + ALL, check_health=False)
-            answer = await connection.read_response()
+            answer = await link.ask("PUBSUB", "NUMSUB", self._prefix + ALL)
             if int(answer[1]) >= self._audience:
                 return
             await asyncio.sleep(0.05)
@@ -266,7 +277,7 @@ class RedisBridge(Bridge):
             self._wanted.add(topic)
             self._topics[(self._prefix + topic).encode()] = topic
             self._seen[topic] = {}
-            self._changed.set()
+            self._plan_asking()
 
     def unsubscribe(self, topic: str) -> None:
         """Hear a topic no more."""
@@ -274,7 +285,7 @@ class RedisBridge(Bridge):
             self._wanted.discard(topic)
             self._heard.discard(topic)
             self._seen.pop(topic, None)
-            self._changed.set()
+            self._plan_asking()
 
     def forget(self, sender: bytes) -> None:
         """Let go of what is kept of a process that will not send again."""
@@ -294,42 +305,34 @@ class RedisBridge(Bridge):
             self._attending[topic] = asyncio.get_running_loop().create_future()
         await asyncio.wait([self._attending[topic]], timeout=ATTEND_SECONDS)
 
-    async def _listen(self, connection: AbstractConnection) -> None:
-        """Subscribe to what is wanted, and hear until the connection breaks."""
-        asking = asyncio.ensure_future(self._ask(connection))
-        try:
-            while True:
-                self._on_response(await connection.read_response())
-        finally:
-            asking.cancel()
-            self._listening.clear()
-            self._heard.clear()
+    async def _listen(self, link: Link) -> None:
+        """Subscribe to what is wanted."""
+        self._asked = set()
+        self._heard.clear()
+        self._ask()
 
-    async def _ask(self, connection: AbstractConnection) -> None:
-        """Tell Redis what is wanted, whenever that changes."""
-        asked: set[str] = set()
-        self._changed.set()
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            # ALL comes last: who counts those who hear it wants to know that they hear the rest too.
-            new = sorted(self._wanted - asked, key=lambda topic: topic == ALL)
-            old = sorted(asked - self._wanted)
-            asked = set(self._wanted)
-            try:
-                await self._command(connection, "SUBSCRIBE", new)
-                await self._command(connection, "UNSUBSCRIBE", old)
-            except TROUBLE:
-                # Whoever reads this connection, or the canary, finds out too.
-                return
+    def _plan_asking(self) -> None:
+        """Tell Redis of what has changed at the end of this turn of the loop."""
+        if self._listener.link is not None and not self._ask_planned:
+            self._ask_planned = True
+            asyncio.get_running_loop().call_soon(self._ask)
 
-    async def _command(self, connection: AbstractConnection, word: str, topics: Iterable[str]) -> None:
-        channels = [self._prefix + topic for topic in topics]
-        if channels:
-            await connection.send_command(word, *channels, check_health=False)
+    def _ask(self) -> None:
+        """Tell Redis what is wanted and what is not any more."""
+        self._ask_planned = False
+        link = self._listener.link
+        if link is None:
+            return
+        # ALL comes last: who counts those who hear it wants to know that they hear the rest too.
+        new = sorted(self._wanted - self._asked, key=lambda topic: topic == ALL)
+        old = sorted(self._asked - self._wanted)
+        self._asked = set(self._wanted)
+        for word, topics in (("SUBSCRIBE", new), ("UNSUBSCRIBE", old)):
+            if topics:
+                link.write(command(word, *(self._prefix + topic for topic in topics)))
 
-    def _on_response(self, response: Any) -> None:
-        word, channel, rest = response
+    def _on_heard(self, reply: Any) -> None:
+        word, channel, rest = reply
         if word == b"message":
             self._on_message(self._topics[channel], rest)
         elif word == b"subscribe":
@@ -343,7 +346,7 @@ class RedisBridge(Bridge):
             waiting.set_result(None)
         if topic == ALL:
             self._listening.set()
-            if self._publisher.connected:
+            if self._publishing:
                 self._send_canary()
 
     def _on_message(self, topic: str, data: bytes) -> None:
@@ -395,7 +398,7 @@ class RedisBridge(Bridge):
         item = self._item(self._own_topic, Kind.CANARY, 0, repr(now).encode())
         self._queue.insert(self._under_way, item)
         self._queued_bytes += len(item.command)
-        self._wake.set()
+        self._flush()
 
     def _on_canary(self, data: bytes) -> None:
         packet = self._read(self._own_topic, data)
@@ -409,7 +412,7 @@ class RedisBridge(Bridge):
 
     def _check(self) -> None:
         """Look whether the last canary has come back, and send the next."""
-        if not (self._publisher.connected and self._listening.is_set()):
+        if not (self._publishing and self._listening.is_set()):
             return
         if self._canary_at is None:
             self._send_canary()
@@ -421,6 +424,11 @@ class RedisBridge(Bridge):
             self._publisher.restart()
 
     def _on_line_ended(self, name: str, error: BaseException | None) -> None:
+        if name == "listener":
+            self._listening.clear()
+            self._heard.clear()
+        else:
+            self._publishing = False
         self._canary_at = None
         self._missed = 0
         self._proven.clear()
@@ -460,17 +468,20 @@ class _Line:
         self,
         name: str,
         pool: ConnectionPool,
-        use: Callable[[AbstractConnection], Coroutine[Any, Any, None]],
+        begin: Callable[[Link], Coroutine[Any, Any, None]],
+        on_reply: Callable[[Any], None],
         on_end: Callable[[str, BaseException | None], None],
     ) -> None:
         self._name = name
         self._pool = pool
-        self._use = use
+        self._begin = begin
+        self._on_reply = on_reply
         self._on_end = on_end
         self._runner: asyncio.Task[None] | None = None
         #: The work on the present connection.
         self._work: asyncio.Task[None] | None = None
-        self.connected = False
+        #: The present connection, from the moment on at which Redis has let us in.
+        self.link: Link | None = None
         #: Set when Redis has said that it will not have us.
         self.refused = asyncio.Event()
 
@@ -510,10 +521,13 @@ class _Line:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect()  # type: ignore[no-untyped-call]
-            self.connected = True
-            await self._use(connection)
+            self.link = Link(connection, self._on_reply)
+            await self._begin(self.link)
+            await self.link.lost
         finally:
-            self.connected = False
+            if self.link is not None:
+                self.link.close()
+                self.link = None
             await connection.disconnect(nowait=True)
 
 
