@@ -96,9 +96,8 @@ class PrivateRedis:
         if os.getppid() != parent:
             return
         signal.set_wakeup_fd(-1)
-        # A terminal sends it to all of us; the parent decides when this ends.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # Out of reach of what a terminal sends to all of us: the parent decides when this ends.
+        os.setsid()
         os.chdir(self._folder)
         nowhere = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):

@@ -1,0 +1,1 @@
+"""Tests of many processes: a real Redis that dies, freezes and lies, workers that are killed under load."""
