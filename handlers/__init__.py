@@ -1,5 +1,6 @@
 """The first application on jPulse, an example to copy: its routes and namespaces as explicit tables."""
 
+from . import admin
 from .auth import LoginApi, LoginPage, LogoutApi, LogoutPage, StatusApi
 from .demos.cursors import Cursors
 from .demos.notes import Notes
@@ -23,6 +24,7 @@ ROUTES = [
     (r"/api/1/todo", TodosApi),
     (r"/api/1/todo/([^/]+)", TodoApi),
     (r"/api/1/todo/([^/]+)/toggle", TodoToggleApi),
+    *admin.ROUTES,
 ]
 
-NAMESPACES = [Cursors, Todos, Notes]
+NAMESPACES = [admin.AdminStats, Cursors, Todos, Notes]

@@ -18,5 +18,6 @@ class HomePage(PageHandler):
         namespaces = [
             {"path": each.path, "title": TITLES.get(each.path, ""), "require_auth": each.require_auth}
             for each in self.app.websockets
+            if not each.hidden
         ]
-        self.render("home.html", namespaces=namespaces, has_admin=False)
+        self.render("home.html", namespaces=namespaces)

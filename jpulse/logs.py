@@ -1,11 +1,21 @@
-"""Where log lines go and what they look like."""
+"""
+Where log lines go and what they look like.
+
+What a line is about stands beside its text, under names that are the same everywhere:
+
+    log.info("%s closed", who, extra={"namespace": …, "client_id": …, "user": …, "address": …})
+
+The access log adds `method`, `path`, `status` and `seconds`. The text format shows the text alone,
+JSON all of it. Neither gets what may not be kept: cookies, passwords, query strings, messages.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from typing import Any
+
+from pythonjsonlogger.json import JsonFormatter as BaseJsonFormatter
 
 from .activity import iso_time
 from .settings import Settings
@@ -22,29 +32,53 @@ class TextFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """Write a traceback indented: what a client sent may be in it, and cannot look like an event."""
-        return "\n".join(
-            "    " + line.translate(_VISIBLE) for line in super().formatException(ei).splitlines()
-        )
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - logging's name
+        """Write where an event was logged, indented like a traceback."""
+        return _indented(super().formatStack(stack_info))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Write the line; what a client sent cannot begin another."""
         return super().formatMessage(record).translate(_VISIBLE)
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object per event."""
+def _indented(text: str) -> str:
+    return "\n".join("    " + line.translate(_VISIBLE) for line in text.splitlines())
+
+
+class JsonFormatter(BaseJsonFormatter):
+    """
+    One JSON object per event and line: timestamp, level, logger, event, and what `extra` adds.
+
+    `event` is the text; `exception` and `stack` are there if the event has them. What JSON
+    cannot carry is written as Python shows it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(rename_fields={"message": "event", "exc_info": "exception", "stack_info": "stack"})
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write timestamp, level, logger, message and, if there is one, the traceback."""
-        event = {
-            "timestamp": iso_time(record.created),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            event["exception"] = self.formatException(record.exc_info)
-        return json.dumps(event)
+        """Write an event; one with extras that cannot be written, such as cycles, is written without them."""
+        try:
+            return super().format(record)
+        except (TypeError, ValueError, RecursionError) as error:
+            bare = logging.makeLogRecord({name: getattr(record, name) for name in _BARE})
+            bare.not_shown = f"{type(error).__name__}: {error}"
+            return super().format(bare)
+
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        """Put what every event has before what this one has."""
+        log_data["timestamp"] = iso_time(record.created)
+        log_data["level"] = record.levelname.lower()
+        log_data["logger"] = record.name
+        super().add_fields(log_data, record, message_dict)
+
+
+#: What is left of a record when its extras are not.
+_BARE = ("created", "levelname", "name", "msg", "args", "exc_info", "exc_text", "stack_info")
 
 
 def set_up_logging(config: Settings) -> None:

@@ -225,10 +225,6 @@ class NamespaceStats:
         """Messages that were dropped, for whatever reason."""
         return sum(self.drops.values())
 
-    @dropped.setter
-    def dropped(self, number: int) -> None:
-        self.drops["invalid"] += number - self.dropped
-
     def messages_per_hour(self, now: float) -> int:
         """Messages of this minute and the 59 before it."""
         if self._fresh or not self._begin <= now < self._end:

@@ -27,8 +27,10 @@ class SharedNotes {
         this.keys = new Map();
         /** Ids that are gone for good, since a late message must not bring one back. */
         this.gone = new Set();
-        /** What was told since the greeting: of that, the list may know nothing yet. */
-        this.changedSince = new Set();
+        /** Notes that were made since the greeting: of those, the list may know nothing yet. */
+        this.createdSince = new Set();
+        /** Changes of notes that we have not heard of: they are new, or gone. */
+        this.early = new Map();
         /** Messages without an answer, oldest first: `{kind, key, fields}`. */
         this.sent = [];
         /** Keys of notes that have something to send. */
@@ -156,7 +158,7 @@ class SharedNotes {
 
     /** From here on changes are told; the list that comes next was read after that. */
     greeted() {
-        this.changedSince = new Set();
+        this.createdSince = new Set();
     }
 
     /** The connection is down: what had no answer may have been done or not, and is wanted still. */
@@ -164,6 +166,7 @@ class SharedNotes {
         this.isReady = false;
         const unanswered = this.sent;
         this.sent = [];
+        this.early.clear();
         for (const {key, type, fields} of unanswered) {
             this.wantAgain(key, fields);
             if (type === 'note-create' && this.wishes.has(key)) this.wishes.get(key).mayExist = fields;
@@ -185,7 +188,7 @@ class SharedNotes {
     takeOver(notes) {
         const listed = new Set(notes.map(({id}) => id));
         for (const {id} of [...this.known.values()]) {
-            if (!listed.has(id) && !this.changedSince.has(id)) this.forget(id);
+            if (!listed.has(id) && !this.createdSince.has(id)) this.forget(id);
         }
         for (const note of notes) this.recognise(note);
         for (const note of [...notes].sort(byUpdate)) this.learn(note);
@@ -196,7 +199,7 @@ class SharedNotes {
 
     /** Find a note in the list that was made by a message whose answer was lost. */
     recognise(note) {
-        if (this.keys.has(note.id) || this.gone.has(note.id) || note.createdBy !== this.me) return;
+        if (this.known.has(this.keyOf(note.id)) || this.gone.has(note.id) || note.createdBy !== this.me) return;
         const [key] = [...this.wishes].find(([, {mayExist}]) => mayExist && agrees(note, mayExist)) ?? [];
         if (key) this.adopt(key, note);
     }
@@ -216,8 +219,10 @@ class SharedNotes {
 
     /** Somebody made a note. @returns {boolean} whether it was us, in this window */
     created(note, username) {
-        const mine = this.answers(username, ({type, fields}) => type === 'note-create' && agrees(note, fields));
+        const mine = !this.keys.has(note.id)
+            && this.answers(username, ({type, fields}) => type === 'note-create' && agrees(note, fields));
         if (mine) this.adopt(mine.key, note);
+        this.createdSince.add(note.id);
         this.learn(note);
         // Only now, since what is to be sent next needs the id.
         if (mine) this.keep(mine);
@@ -228,7 +233,8 @@ class SharedNotes {
     updated(note, username) {
         const mine = this.answers(username, ({type, id, fields}) =>
             type === 'note-update' && id === note.id && agrees(note, fields));
-        this.learn(note);
+        if (this.known.has(this.keyOf(note.id))) this.learn(note);
+        else if (isNewer(note, this.early.get(note.id))) this.early.set(note.id, note);
         if (mine) this.keep(mine);
         return Boolean(mine);
     }
@@ -307,22 +313,31 @@ class SharedNotes {
         if (!Object.keys(wish.fields).length && !wish.isDeleted) this.wishes.delete(key);
     }
 
-    /** A draft has become a note of the server's. */
+    /** A draft has become a note of the server's, which a list may have told us of before. */
     adopt(key, note) {
         const wish = this.wishes.get(key);
+        const listed = this.known.get(note.id);
         this.keys.set(note.id, key);
+        if (listed) {
+            this.known.set(key, listed);
+            for (const each of [this.known, this.wishes]) each.delete(note.id);
+            this.report.change(note.id);
+        }
         if (!wish) return;
         wish.isNew = wish.isSent = false;
+        delete wish.mayExist;
         this.queue.add(key);
     }
 
-    /** Take over what the server says of a note, unless we know something newer. */
+    /** Take over what the server says of a note that there is, unless we know something newer. */
     learn(note) {
         const key = this.keyOf(note.id);
-        this.changedSince.add(note.id);
+        const early = this.early.get(note.id);
+        this.early.delete(note.id);
         if (this.gone.has(note.id)) return;
-        const isNewer = note.updatedAt > (this.known.get(key)?.updatedAt ?? '');
-        if (isNewer) this.known.set(key, note);
+        for (const state of [note, early]) {
+            if (state && isNewer(state, this.known.get(key))) this.known.set(key, state);
+        }
         this.report.change(key);
     }
 
@@ -352,6 +367,11 @@ SharedNotes.PAUSE_MS = 3000;
 /** Whether a note has these fields. */
 function agrees(note, fields) {
     return Object.entries(fields).every(([name, value]) => note[name] === value);
+}
+
+/** Whether a state of a note is newer than another that we may have. */
+function isNewer(note, old) {
+    return !old || note.updatedAt > old.updatedAt;
 }
 
 function byUpdate(one, other) {

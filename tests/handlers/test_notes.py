@@ -476,6 +476,28 @@ def test_notes_after_an_outage(serve: Callable[..., Server], redis_server: Redis
         assert guest.told("notes-init")["notes"] == []
 
 
+def test_two_processes(redis_server: RedisServer, serve: Callable[..., Server]) -> None:
+    """
+    Over two processes one board: by `updatedAt` all end with the same, whatever they heard first.
+
+    Nothing that was written is lost, and both lists are one.
+    """
+    servers = [serve("--redis-url", redis_server.url) for _ in range(2)]
+    with connected(Visitor(servers[0].port)) as one, connected(Visitor(servers[1].port)) as two:
+        note = one.create()
+        assert two.told("note-created")["note"] == note
+        for turn in range(20):
+            one.say("note-update", id=note["id"], x=turn)
+            two.say("note-update", id=note["id"], text=str(turn))
+        told = [[client.told("note-updated")["note"] for _ in range(40)] for client in (one, two)]
+        states = [sorted(each, key=lambda note: note["updatedAt"]) for each in told]
+        assert states[0] == states[1]
+        assert len({each["updatedAt"] for each in states[0]}) == 40
+        last = states[0][-1]
+        assert (last["x"], last["text"]) == (19, "19")
+        assert on_board(servers[0]) == on_board(servers[1]) == [last]
+
+
 def changed(client: Client, note_id: str, **fields: Any) -> bool:
     """Try to change a note and tell whether that worked."""
     client.say("note-update", id=note_id, **fields)

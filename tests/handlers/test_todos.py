@@ -20,7 +20,7 @@ from jpulse.store.sqlite import SqliteStore
 
 from ..conftest import ADMIN_PASSWORD, Server, wait_until
 from ..raw_client import RawClient
-from ..servers import MongoServer
+from ..servers import MongoServer, RedisServer
 from ..servers import mongo_server as mongo_server
 from ..servers import mongo_url as mongo_url
 from ..servers import shared_mongo as shared_mongo
@@ -120,6 +120,26 @@ def test_update(guest: Visitor, admin: Visitor) -> None:
     third = guest.send("PUT", address, {"completed": False, "title": "Buy both"}).data
     assert (third["title"], third["completed"], third["username"]) == ("Buy both", False, "")
     assert guest.get(address).data == third
+
+
+def test_each_change_is_later(guest: Visitor) -> None:
+    """Each change of a todo is told with a later time than the one before, however quickly they follow."""
+    todo = make(guest)
+    address = f"{TODO}/{todo['_id']}"
+    with listening(guest) as client:
+        at_once(40, lambda _: guest.ask("PUT", f"{address}/toggle"))
+        told = [client.read_data("todo-updated")["todo"]["updatedAt"] for _ in range(40)]
+    times = [todo["updatedAt"], *told]
+    assert times == sorted(set(times))
+
+
+def test_greeted_again(serve: Callable[..., Server], redis_server: RedisServer) -> None:
+    """When the other processes are in reach again clients are greeted again, to load the list."""
+    server = serve("--redis-url", redis_server.url)
+    server.expected_log = ("(?i)redis",)
+    with listening(Visitor(server.port)) as client:
+        redis_server.restart()
+        assert client.read_data("welcome")["userCount"] == 1
 
 
 def test_toggle(guest: Visitor) -> None:
