@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jpulse.bridge.base import Bridge
 from jpulse.connection import Connection, Handler
 from jpulse.hub import Hub
 from jpulse.namespace import Limits, Namespace
@@ -94,11 +95,11 @@ class Client:
 class World:
     """A hub with one namespace, a clock that stands still, and turns of the loop that end on demand."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, bridge: Bridge | None = None) -> None:
         self.now = START
         self._planned: list[Callable[[], None]] = []
         monkeypatch.setattr("jpulse.websocket.monotonic", lambda: self.now)
-        self.hub = Hub(Scheduler(close_seconds=5.0, call_soon=self._planned.append))
+        self.hub = Hub(Scheduler(close_seconds=5.0, call_soon=self._planned.append), bridge)
         self.namespace = self.namespace_at("/api/1/ws/test")
 
     @property
@@ -118,13 +119,22 @@ class World:
         client_id: str = "one",
         *,
         user: Any = None,
+        session_id: str = "",
         ip: str = "10.0.0.7",
         namespace: Namespace | None = None,
     ) -> Client:
         """A client that has connected and got its first frame."""
         namespace = namespace or self.namespace
         parser = FrameParser(namespace.limits.max_message_bytes)
-        connection = Connection(namespace, self.hub.scheduler, parser, client_id=client_id, user=user, ip=ip)
+        connection = Connection(
+            namespace,
+            self.hub.scheduler,
+            parser,
+            client_id=client_id,
+            user=user,
+            session_id=session_id,
+            ip=ip,
+        )
         transport = FakeTransport(connection)
         self.hub.take_place(ip)
         connection.start()

@@ -31,7 +31,7 @@ def test_spellings_that_unicode_has(one: str, other: str) -> None:
     assert name_key(one) == name_key(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [("ann", "anne"), ("ann", "\u00e4nn"), ("a nn", "ann"), ("o", "0")])
+@pytest.mark.parametrize(("one", "other"), [("ann", "anne"), ("ann", "änn"), ("a nn", "ann"), ("o", "0")])
 def test_different_names(one: str, other: str) -> None:
     """Names that only look alike are different."""
     assert name_key(one) != name_key(other)

@@ -27,14 +27,25 @@ PACKAGE = ROOT / "jpulse"
 PURE = (
     *("errors", "settings", "names", "wire", "activity", "stats", "bridge.base", "bridge.local"),
     *("websocket", "connection", "hub", "namespace", "cluster", "heartbeat", "timers", "auth", "users"),
-    *("store.base", "store.sqlite", "bridge.redis", "prefork", "private_redis"),
+    *("store.base", "store.sqlite", "bridge.link", "bridge.redis", "prefork", "private_redis"),
 )
 #: Calls go down: each of these imports none that stands right of it.
 ORDER = (
     *("errors", "settings", "names", "wire", "activity", "stats", "bridge.base", "bridge.local"),
     *("websocket", "connection", "hub", "namespace", "cluster", "heartbeat", "timers", "transport"),
-    *("store.base", "store.checks", "store.sqlite", "store.mongo", "store.redis_notes", "bridge.redis"),
-    *("auth", "users", "web", "endpoint", "app", "logs", "prefork", "private_redis", "server"),
+    *("store.base", "store.checks", "store.sqlite", "store.mongo", "store.redis_notes", "bridge.link"),
+    *(
+        "bridge.redis",
+        "auth",
+        "users",
+        "web",
+        "endpoint",
+        "app",
+        "logs",
+        "prefork",
+        "private_redis",
+        "server",
+    ),
 )
 #: The one module that may touch Tornado's private parts, and those that it touches.
 KEEPER = "transport"

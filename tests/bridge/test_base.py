@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jpulse.bridge.base import (
@@ -55,12 +55,14 @@ def test_longest_target() -> None:
     assert decode(packet.topic, encode(packet)) == packet
 
 
-@given(packets, st.data())
-def test_any_flipped_bit(packet: Packet, data: st.DataObject) -> None:
+@pytest.mark.xfail(strict=True, reason="the length of the target is not in the checksum")
+@given(packets, st.integers(0, 2**20))
+@example(PACKET._replace(target="", payload=b"\0\0"), 8 * 23)
+def test_any_flipped_bit(packet: Packet, place: int) -> None:
     """A packet of which one bit is another is damaged, or of another version."""
     whole = bytearray(encode(packet))
-    place, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
-    whole[place] ^= 1 << bit
+    place %= 8 * len(whole)
+    whole[place // 8] ^= 1 << place % 8
     with pytest.raises(NewerVersion if whole[0] > VERSION else Damaged):
         decode(packet.topic, bytes(whole))
 

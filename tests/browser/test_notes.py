@@ -252,7 +252,7 @@ def test_double_click(open_window: OpenWindow, site: Server) -> None:
     page.keyboard.type("here")
     eventually(lambda: [(each["text"], each["color"]) for each in on_board(site)], [("here", "#c9e4ff")])
     page.mouse.dblclick(x, y)
-    page.mouse.dblclick(box["x"] + 2, box["y"] + 2)
+    page.mouse.dblclick(box["x"] + 20, box["y"] + 20)
     shows(page, "here", "")
     assert note(page, 1).evaluate(PLACE) == pytest.approx([0, 0], abs=0.1)
 
@@ -475,6 +475,11 @@ def test_touch(open_window: OpenWindow, site: Server) -> None:
     eventually(lambda: has_focus(field(page)), True)
     page.keyboard.type("tapped")
     eventually(lambda: texts_on_server(site), ["tapped"])
+    page.keyboard.press("Escape")
+    box = page.locator("#notes-board").bounding_box()
+    for _ in range(2):
+        page.touchscreen.tap(box["x"] + box["width"] - 60, box["y"] + 40)
+    shows(page, "tapped", "")
 
 
 def test_deleted_while_typing(open_window: OpenWindow, site: Server, somebody: Somebody) -> None:
@@ -555,6 +560,51 @@ def test_answers_lost(open_window: OpenWindow, site: Server, console: ConsoleLog
     eventually(lambda: (page.evaluate("1"), texts_on_server(site))[1], ["Hello"], RECONNECT_SECONDS)
     all_saved(page)
     shows(page, "Hello")
+
+
+def told(held: list[Any], kind: str, **data: Any) -> None:
+    """Tell a page something in the server's place."""
+    held[0].send(json.dumps({"success": True, "data": {"type": kind, "username": "ann", **data, "ctx": {}}}))
+
+
+def state(note_id: str, second: float, **fields: Any) -> dict[str, Any]:
+    """A note as it was changed at some second of a minute."""
+    time = f"2026-01-01T00:00:{second:06.3f}Z"
+    fixed = {"id": note_id, "x": 10, "y": 10, "text": "", "color": "#fff475", "createdBy": ""}
+    return {**fixed, "createdAt": f"2026-01-01T00:00:00.{len(note_id):03}Z", "updatedAt": time, **fields}
+
+
+def test_any_order(open_window: OpenWindow) -> None:
+    """In whatever order changes are heard, the newest is shown, and what is gone stays gone."""
+    held: list[Any] = []
+    page = open_window(held=held)
+    told(held, "note-updated", note=state("a", 3.002, text="newest"))
+    told(held, "note-updated", note=state("a", 3.001, text="older"))
+    told(held, "note-created", note=state("a", 1))
+    told(held, "note-updated", note=state("a", 3.002, text="as old"))
+    shows(page, "newest")
+    told(held, "note-deleted", noteId="a")
+    told(held, "note-updated", note=state("a", 9, text="late"))
+    told(held, "note-deleted", noteId="bb")
+    told(held, "note-created", note=state("bb", 1, text="never there"))
+    told(held, "note-created", note=state("ccc", 1, text="the end"))
+    shows(page, "the end")
+
+
+def test_list_that_comes_late(open_window: OpenWindow) -> None:
+    """A list that was read before some of what was told meanwhile takes nothing of that back."""
+    held: list[Any] = []
+    page = open_window(held=held)
+    told(held, "note-created", note=state("a", 1, text="stays"))
+    told(held, "note-created", note=state("bb", 1, text="deleted while the line was down"))
+    shows(page, "stays", "deleted while the line was down")
+    told(held, "welcome", userCount=1)
+    told(held, "note-created", note=state("ccc", 5, text="after the list was read"))
+    told(held, "note-updated", note=state("a", 6, text="newer than the list"))
+    told(held, "note-deleted", noteId="dddd")
+    listed = [state("a", 2, text="old"), state("dddd", 2), state("eeeee", 2, text="missed")]
+    told(held, "notes-init", notes=listed)
+    shows(page, "newer than the list", "after the list was read", "missed")
 
 
 def test_refusals(open_window: OpenWindow, site: Server) -> None:

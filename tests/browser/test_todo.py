@@ -671,6 +671,65 @@ def test_keyboard_alone(open_window: OpenWindow, site: Server) -> None:
     says(page, "#todo-state-text", "Nothing open: all is done.")
 
 
+def stand_between(page: Any) -> list[Any]:
+    """Stand between a window that is loaded again and the server; returns a list with the route."""
+    routes: list[Any] = []
+
+    def take(route: Any) -> None:
+        routes.append(route)
+        server = route.connect_to_server()
+        route.on_message(lambda message: server.send(message))
+        server.on_message(lambda message: route.send(message))
+
+    page.route_web_socket("**/api/1/ws/hello-todo**", take)
+    page.reload()
+    wait_for_status(page, "connected")
+    return routes
+
+
+def told(route: Any, kind: str, **data: Any) -> None:
+    """Tell a page something in the server's place."""
+    route.send(json.dumps({"success": True, "data": {"type": kind, "username": "", **data, "ctx": {}}}))
+
+
+def state(title: str, second: float, todo_id: str = "a") -> dict[str, Any]:
+    """A todo as it was changed at some second of a minute."""
+    times = {"createdAt": "2026-01-01T00:00:00.000Z", "updatedAt": f"2026-01-01T00:00:{second:06.3f}Z"}
+    return {"_id": todo_id, "title": title, "completed": False, "username": "", **times}
+
+
+def test_any_order(open_window: OpenWindow) -> None:
+    """In whatever order changes are heard, the newest is shown, and what is gone stays gone."""
+    page = open_window()
+    (route,) = stand_between(page)
+    says(page, "#todo-state-text", "Nothing here yet. Add the first todo above.")
+    told(route, "todo-updated", todo=state("newest", 3.002))
+    told(route, "todo-updated", todo=state("older", 3.001))
+    told(route, "todo-updated", todo=state("as old", 3.002))
+    shows(page, open_rows("newest"))
+    told(route, "todo-deleted", todoId="a")
+    told(route, "todo-updated", todo=state("late", 9))
+    told(route, "todo-created", todo=state("the end", 1, "b"))
+    shows(page, open_rows("the end"))
+
+
+def test_greeting_loads_the_list(open_window: OpenWindow, site: Server) -> None:
+    """Whenever the server greets, the list is loaded; what it does not know of is gone."""
+    page = open_window()
+    (route,) = stand_between(page)
+    says(page, "#todo-state-text", "Nothing here yet. Add the first todo above.")
+    told(route, "todo-created", todo=state("deleted while nobody could tell", 1))
+    shows(page, open_rows("deleted while nobody could tell"))
+    held = hold(page, "GET")
+    told(route, "welcome", userCount=1)
+    wait_for_held(page, held)
+    add(site, "Milk")
+    told(route, "todo-created", todo=state("told meanwhile", 2, "b"))
+    shows(page, open_rows("deleted while nobody could tell", "told meanwhile", "Milk"))
+    held[0].continue_()
+    shows(page, open_rows("told meanwhile", "Milk"))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_narrow(open_window: OpenWindow, site: Server, scheme: str) -> None:
     """On a phone nothing scrolls sideways: no long title, editor, message or news of it."""

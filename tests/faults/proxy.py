@@ -26,7 +26,7 @@ class Proxy:
         self.delay_seconds = 0.0
         #: The part of the chunks out of which some bytes vanish.
         self.damage = 0.0
-        #: Nothing that the target answers arrives, and connections stay open.
+        #: Nothing that the target answers arrives, but at those who have subscribed; connections stay open.
         self.swallow_answers = False
         #: New connections are closed at once.
         self.refuse = False
@@ -96,14 +96,15 @@ class Proxy:
                 time.sleep(self.delay_seconds)
                 if b"SUBSCRIBE" in data and not answers:
                     self._listening.add(sink)
-                sink.sendall(
-                    self._what_arrives(data, answers and (self.swallow_answers or source in self._deaf))
-                )
+                sink.sendall(self._what_arrives(data, answers and self._is_swallowed(source)))
         for each in (source, sink):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
         self._sockets.discard(source)
         source.close()
+
+    def _is_swallowed(self, target: socket.socket) -> bool:
+        return target in self._deaf or (self.swallow_answers and target not in self._listening)
 
     def _what_arrives(self, data: bytes, swallow: bool) -> bytes:
         if swallow:

@@ -234,7 +234,7 @@ def test_network_is_slow(proxy: Proxy, cluster: Cluster, swarm: Swarm) -> None:
 
 
 def test_answers_vanish(proxy: Proxy, cluster: Cluster, swarm: Swarm) -> None:
-    """When what is said reaches Redis and no answer comes back, nobody hears anything twice."""
+    """When what is said reaches everybody and Redis's answers do not come back, nobody hears it twice."""
     ordeal = Ordeal(swarm, cluster(2, proxy.url))
 
     def swallow() -> None:
