@@ -146,8 +146,11 @@ def _serve_with_workers(
         app = make_app(make_bridge(config, url))
         app.overview.name += f":{shared[0].getsockname()[1]}/{lifeline.slot}"
         _run(_serve(app, shared, context, admin_password, lifeline.tell_ready, lifeline.parent_gone))
-        if helper is not None and os.getppid() != parent:
-            helper.remove_socket()
+        if os.getppid() != parent:
+            if helper is not None:
+                helper.remove_socket()
+            if not config.mongo_url:
+                fold_log(database_path(config))
         return 0
 
     supervisor = Supervisor(

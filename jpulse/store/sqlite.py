@@ -13,6 +13,7 @@ half minute. It never damages the file.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import sqlite3
 import stat
@@ -413,10 +414,22 @@ def fold_log(path: Path) -> None:
     Fold what is left of the write-ahead log into the database, when all who had it open are gone.
 
     The last one to close it does so, but of several that close it at once none may be the last.
+    Here they wait for each other.
     """
     if path.exists():
-        with closing(_connect(path)) as connection, suppress(sqlite3.Error):
+        with _alone_in(path.parent), closing(_connect(path)) as connection, suppress(sqlite3.Error):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until nobody else is here; a process that ends lets the next one in."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 @contextmanager

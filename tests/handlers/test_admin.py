@@ -15,7 +15,7 @@ import pytest
 
 from handlers import admin, admin_text
 
-from ..conftest import ADMIN_PASSWORD, Server
+from ..conftest import ADMIN_PASSWORD, Server, wait_until
 from ..raw_client import RawClient
 from ..visitor import Visitor, manage
 
@@ -24,6 +24,7 @@ API = "/api/1/websocket/stats"
 WS = "/api/1/ws/admin-stats"
 ECHO = "/api/1/ws/echo"
 MEMBERS = "/api/1/ws/members"
+UNLIMITED = "/api/1/ws/unlimited"
 PAGES = [STATS, "/admin/websocket-stats", f"/admin/websocket-namespace?path={ECHO}"]
 ACTIONS = {
     "/admin/send": {"path": ECHO, "message": '{"type": "notice"}'},
@@ -508,3 +509,41 @@ def test_difference_of_series() -> None:
 def test_written_figures(write: Callable[[Any], str], value: Any, text: str) -> None:
     """Figures are written as people read them."""
     assert write(value) == text
+
+
+# Several processes
+
+
+def test_over_two_processes(serve: Callable[..., Server]) -> None:
+    """Figures after a burst are the truth whichever process answers, and what is done reaches both."""
+    server = serve("--processes", "2", app="tests.apps.admin_data")
+    boss = signed_in(server, "admin")
+    clients = [RawClient(server.port, UNLIMITED) for _ in range(12)]
+    try:
+        for client in clients:
+            for _ in range(50):
+                client.send_json({"type": "burst"})
+        for client in clients:
+            for _ in range(50):
+                client.read_data("echo")
+
+        def total() -> int:
+            return {each["path"]: each for each in boss.get(API).data["namespaces"]}[UNLIMITED][
+                "totalMessages"
+            ]
+
+        wait_until(lambda: all(total() == 12 * 50 * 2 for _ in range(8)), 10, "the truth in both processes")
+        connections = connections_of(boss, UNLIMITED)
+        assert len(connections) == 12
+        instances = {connection.partition("-")[0] for connection in connections}
+        assert len(instances) == 2
+        act(boss, "/admin/send", {"path": UNLIMITED, "message": '{"type": "notice"}'}, "sent")
+        for client in clients:
+            client.read_data("notice")
+        for connection in connections:
+            fields = {"path": UNLIMITED, "connection": connection, "code": "4401"}
+            act(boss, "/admin/close", fields, "closed")
+        assert {client.read_close()[0] for client in clients} == {4401}
+    finally:
+        for client in clients:
+            client.socket.close()
