@@ -21,7 +21,7 @@ from .auth import Auth, ensure_admin
 from .bridge.base import Bridge, Kind, Packet
 from .bridge.local import LocalBridge
 from .cluster import SNAPSHOT_SECONDS, Cluster
-from .endpoint import Endpoint, make_endpoint
+from .endpoint import Endpoint, make_endpoint, quick_handshake
 from .errors import ClientError, SettingsError
 from .heartbeat import Heartbeat
 from .hub import Hub
@@ -269,6 +269,9 @@ class NamespaceRouter(Router):
         namespace = self._app.websockets.find(request.path)
         if namespace is None:
             return None
+        quick = quick_handshake(self._app, namespace, request)
+        if quick is not None:
+            return quick
         endpoint = self._endpoints.get(namespace)
         if endpoint is None:
             endpoint = self._endpoints[namespace] = make_endpoint(namespace)

@@ -187,6 +187,10 @@ class Cluster:
         self._own_checksums[path] ^= checksum(connection.client_id, owner)
         self._change(path, connection.client_id, None)
 
+    def hears(self, path: str) -> bool:
+        """Tell whether what others send to a namespace is heard, and goes on being heard."""
+        return path in self._needed and self._bridge.hears(namespace_topic(path))
+
     def attend(self, path: str) -> Awaitable[None] | None:
         """Let a namespace's first client here wait until what others send there is heard."""
         self._need(path)

@@ -122,6 +122,9 @@ class Neighbours(Protocol):
     def went(self, path: str, connection: Connection) -> None:
         """Learn of the end of a client's last connection to a namespace in this process."""
 
+    def hears(self, path: str) -> bool:
+        """Tell whether a namespace's next client here need not wait for what `attend` returns."""
+
     def attend(self, path: str) -> Awaitable[None] | None:
         """What a namespace's first client here has to wait for, so that it misses nothing."""
 
@@ -151,6 +154,10 @@ class NoNeighbours:
 
     def went(self, path: str, connection: Connection) -> None:
         """Do nothing."""
+
+    def hears(self, path: str) -> bool:
+        """There is nothing to hear."""
+        return True
 
     def attend(self, path: str) -> None:
         """There is nothing to wait for."""
