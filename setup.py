@@ -43,6 +43,7 @@ setup(
         "msgspec>=0.19",
         "bcrypt>=4.1",
         "motor>=3.6",
+        "python-json-logger>=4.0",
         # With hiredis, hearing a message costs a tenth.
         "redis[hiredis]>=8.0",
         VALKEY,

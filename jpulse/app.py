@@ -246,6 +246,15 @@ class App(Application):
 def log_request(handler: RequestHandler) -> None:
     """Log an answered request: a fault of ours as an error, what clients get wrong as information."""
     status, request = handler.get_status(), handler.request
+    user = getattr(handler, "current_user", None)
+    about = {
+        "method": request.method,
+        "path": request.path,
+        "status": status,
+        "seconds": round(request.request_time(), 6),
+        "address": getattr(handler, "client_address", request.remote_ip),
+        "user": user.username if user else "",
+    }
     access_log.log(
         logging.ERROR if status >= 500 and status != 503 else logging.INFO,
         "%d %s %s %s %.1f ms",
@@ -254,6 +263,7 @@ def log_request(handler: RequestHandler) -> None:
         request.path,
         request.remote_ip,
         1000 * request.request_time(),
+        extra=about,
     )
 
 

@@ -105,6 +105,8 @@ class Peer:
         self.instance = instance
         self.heard_at = now
         self.asked_at = -ASK_SECONDS
+        #: False until it has told the whole: figures that do not change are told with it alone.
+        self.has_told_all = False
         #: True while what is known of its clients fits what it says.
         self.matches = False
         self.snapshot = Snapshot()
@@ -161,10 +163,13 @@ class Cluster:
         self._own_checksums: dict[str, int] = {}
         self._snapshots = 0
         self._up_at: float | None = None
+        self._was_up = False
         #: So many processes have to be known again until all is well; None while it is.
         self._missing: int | None = None
         self._ticked_at: float | None = None
         self._departed: dict[bytes, float] = {}
+        #: True when the goodbye is said: who heard it would take another word for a new process.
+        self._ended = False
         #: What others' activity logs have, newest first, also of processes that have ended.
         self._activity: deque[Entry] = deque(maxlen=MAX_ENTRIES)
         #: When others have left out how much of theirs.
@@ -245,7 +250,8 @@ class Cluster:
         return snapshot
 
     def _publish(self, topic: str, kind: Kind, message: msgspec.Struct) -> None:
-        self._bridge.publish(topic, kind, msgspec.msgpack.encode(message))
+        if not self._ended:
+            self._bridge.publish(topic, kind, msgspec.msgpack.encode(message))
 
     # What the bridge tells
 
@@ -257,14 +263,18 @@ class Cluster:
         """Ask everybody for everything when the others can be reached, and count on nothing while not."""
         self.complete = False
         if state == UP:
-            is_first, self._up_at = self._up_at is None and self._missing is None, self._clock()
+            self._up_at = self._clock()
             self._tell_all(ALL)
-            if is_first:
+            if not self._was_up:
+                self._was_up = True
                 self._bridge.publish(ALL, Kind.WANTED, NEWCOMER, own_topic(self._bridge.instance))
+            if self._missing is None:
                 return
         else:
             self._up_at = None
             self._missing = len(self.peers)
+            for peer in self.peers.values():
+                peer.matches = False
         self.on_state(state)
 
     def on_packet(self, packet: Packet) -> None:
@@ -285,6 +295,7 @@ class Cluster:
     def _on_presence(self, sender: bytes, presence: Presence) -> None:
         peer = self._peer(sender)
         if presence.whole:
+            peer.has_told_all = True
             self._empty(peer)
         for path, clients in presence.clients.items():
             members = self._hub.members_of(path)
@@ -298,7 +309,7 @@ class Cluster:
         peer.snapshot = snapshot
         peer.figures.update(snapshot.figures)
         self._take_activity(snapshot)
-        peer.matches = snapshot.census == peer.census()
+        peer.matches = peer.has_told_all and snapshot.census == peer.census()
         if not peer.matches:
             self._ask(peer)
         self._look_whether_complete()
@@ -353,8 +364,9 @@ class Cluster:
     def _add(self, peer: Peer, path: str, members: Members, client_id: str, owner: Owner) -> None:
         peer.clients.setdefault(path, {})[client_id] = owner
         peer.checksums[path] = peer.checksums.get(path, 0) ^ checksum(client_id, owner)
-        mark, count = peer.marks.get(client_id, (owner[0], 0))
-        peer.marks[client_id] = (mark, count + 1)
+        # The latest: one word may tell of the new owner in one namespace before the old one left another.
+        _, count = peer.marks.get(client_id, ("", 0))
+        peer.marks[client_id] = (owner[0], count + 1)
         members.clients.add_elsewhere(client_id)
         if owner[1]:
             members.users.add_elsewhere(owner[1])
@@ -416,6 +428,7 @@ class Cluster:
     def say_goodbye(self) -> None:
         """Tell the others that this process ends."""
         self._bridge.publish(ALL, Kind.GOODBYE, b"")
+        self._ended = True
 
     # Activity
 
@@ -468,7 +481,12 @@ class Cluster:
     def bridge_figures(self) -> dict[str, Any]:
         """The state of the bridge and what it has counted, by camel-case names."""
         counted: dict[str, Any] = msgspec.to_builtins(self._bridge.figures)
-        return {"state": self._bridge.state, "queued": self._bridge.queued, **counted}
+        return {
+            "kind": self._bridge.kind,
+            "state": self._bridge.state,
+            "queued": self._bridge.queued,
+            **counted,
+        }
 
 
 def _owner_of(connection: Connection) -> Owner:

@@ -175,6 +175,16 @@ class Connection(BaseConnection):
         """Tell whether a handler of this connection is at work, so that its silence may be ours."""
         return self._busy
 
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What a log line about this connection has beside its text; see `logs`."""
+        return {
+            "namespace": self.namespace.path,
+            "client_id": self.client_id,
+            "user": self.username,
+            "address": self.address,
+        }
+
     def send(self, data: Mapping[str, Any], ctx: wire.Context | None = None) -> None:
         """
         Send to this one socket, unlike `send_to_client`, which reaches all sockets of a client id.
@@ -281,7 +291,13 @@ class Connection(BaseConnection):
                 raise InvalidMessage("a binary message")
             message = wire.decode(payload)
         except InvalidMessage as error:
-            log.debug("%s: client %s sent no message: %s", self.namespace.path, self.client_id, error)
+            log.debug(
+                "%s: client %s sent no message: %s",
+                self.namespace.path,
+                self.client_id,
+                error,
+                extra=self.log_fields,
+            )
             self.namespace.on_dropped("invalid")
             answer = wire.failure("Invalid message format", 400, username=self.username)
             self.send_frame(wire.frame(answer))
@@ -366,9 +382,15 @@ class Connection(BaseConnection):
         path = self.namespace.path
         if isinstance(error, ClientError):
             code, text = error.code, _text_of(error)
-            log.info("%s: refused client %s: %s", path, self.client_id, text)
+            log.info("%s: refused client %s: %s", path, self.client_id, text, extra=self.log_fields)
         else:
-            log.error("%s: a handler failed for client %s", path, self.client_id, exc_info=error)
+            log.error(
+                "%s: a handler failed for client %s",
+                path,
+                self.client_id,
+                exc_info=error,
+                extra=self.log_fields,
+            )
             code = 500
             text = f"{type(error).__name__}: {_text_of(error)}" if self.namespace.debug else ERROR_TEXTS[500]
         if self._answered:
@@ -382,7 +404,8 @@ class Connection(BaseConnection):
             self._inbox.clear()
             self._inbox_bytes = 0
         if not by_peer and self.close_code not in (CloseCode.NORMAL, CloseCode.RESTART):
-            log.info("%s: client %s closed with %d", self.namespace.path, self.client_id, self.close_code)
+            path, client_id = self.namespace.path, self.client_id
+            log.info("%s: client %s closed with %d", path, client_id, self.close_code, extra=self.log_fields)
         if self.close_code == CloseCode.MESSAGE_TOO_BIG:
             self.namespace.on_dropped("size")
         elif self.close_code == CloseCode.TRY_AGAIN_LATER:

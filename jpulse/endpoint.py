@@ -105,7 +105,9 @@ class Endpoint(BaseHandler, WebSocketHandler):
 
     def _refuse(self, reason: str, status: int, error: str | None = None) -> None:
         self.app.overview.refusals[reason] += 1
-        log.info("%s: handshake from %s refused with %d", self.namespace.path, self.client_address, status)
+        path, address = self.namespace.path, self.client_address
+        about = {"namespace": path, "address": address, "status": status, "reason": reason}
+        log.info("%s: handshake from %s refused with %d", path, address, status, extra=about)
         write_failure(self, status, error or ERROR_TEXTS[status])
 
     def _has_room(self) -> bool:

@@ -76,6 +76,8 @@ class Worker:
         self.started_at = time.monotonic()
         #: True from the moment at which it was told to end.
         self.retiring = False
+        #: When it is killed if its successor serves and it has not ended.
+        self.end_by: float | None = None
 
     def close_pipe(self) -> None:
         """Hear no more of it."""
@@ -154,10 +156,12 @@ class Supervisor:
         self._reap()
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._kill(list(self._workers.values()))
+        self._kill_overdue(time.monotonic())
 
     def _wait_seconds(self) -> float | None:
         times = [*self._due.values()]
-        times += [each for each in (self._helper_due, self._deadline) if each is not None]
+        deadlines = (self._helper_due, self._deadline, *(each.end_by for each in self._workers.values()))
+        times += [each for each in deadlines if each is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     # Workers
@@ -306,6 +310,7 @@ class Supervisor:
         for worker in old:
             if not worker.retiring:
                 worker.retiring = True
+                worker.end_by = time.monotonic() + self._drain_seconds + GRACE_SECONDS
                 os.kill(worker.pid, signal.SIGTERM)
         return bool(old)
 
@@ -342,6 +347,14 @@ class Supervisor:
             os.kill(worker.pid, signal.SIGKILL)
             os.waitpid(worker.pid, 0)
             del self._workers[worker.pid]
+
+    def _kill_overdue(self, now: float) -> None:
+        """Kill those who were replaced and go on; they are reaped like any other."""
+        for worker in self._workers.values():
+            if worker.end_by is not None and now >= worker.end_by:
+                worker.end_by = None
+                log.warning("worker %d did not end in time and is killed", worker.pid)
+                os.kill(worker.pid, signal.SIGKILL)
 
     # The helper
 

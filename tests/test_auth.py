@@ -921,3 +921,196 @@ def test_session_names_its_user(run: Run) -> None:
         assert found.session.user_key == user.key == "ann"
 
     run(scenario)
+
+
+# Other processes
+
+
+def pass_on(office: Office, other: Auth) -> None:
+    """Tell another process of the attempts that this one has told of since."""
+    for name, address, failed in office.events.guesses:
+        other.note_guess(name, address, failed=failed)
+    office.events.guesses.clear()
+
+
+def other_process(office: Office) -> Auth:
+    """An Auth of the same store in another process."""
+    return Auth(office.store, DAY, Events(), cost=4, clock=office.clock)
+
+
+def test_attempts_are_told(run: Run) -> None:
+    """Every attempt with an answer is told: the key of the name, who guesses, and whether it failed."""
+
+    async def scenario(office: Office) -> None:
+        await office.fails(" ANN")
+        await office.fails("nobody", address="2001:db8::7")
+        await office.fails("no name at all!")
+        await office.sign_in("Ann")
+        assert office.events.guesses == [
+            ("ann", HERE, True),
+            ("nobody", "2001:db8::/64", True),
+            ("", HERE, True),
+            ("ann", HERE, False),
+        ]
+
+    run(scenario)
+
+
+def test_refused_attempts_are_not_told(run: Run) -> None:
+    """What is refused before the password was looked at is told nobody."""
+
+    async def scenario(office: Office) -> None:
+        for _ in range(5):
+            await office.fails()
+        office.events.guesses.clear()
+        assert (await office.fails()).code == 429
+        assert (await office.fails("Bob", "x" * 73)).code == 400
+        assert office.events.guesses == []
+
+    run(scenario)
+
+
+def test_guesses_at_other_processes(run: Run) -> None:
+    """Failures at other processes count as those here: five of a name in all, twenty of an address."""
+
+    async def scenario(office: Office) -> None:
+        other = other_process(office)
+        for number in range(3):
+            await office.fails("ann", address=f"10.0.1.{number}")
+        pass_on(office, other)
+        for number in range(2):
+            assert (await refusal(other.sign_in("Ann", "wrong", f"10.0.2.{number}"))).code == 401
+        error = await refusal(other.sign_in("Ann", PASSWORD, "10.9.9.9"))
+        assert isinstance(error, TooManyAttempts)
+        for number in range(20):
+            await office.fails(f"nobody{number}", address="10.0.3.1")
+        pass_on(office, other)
+        assert (await refusal(other.sign_in("nobody", "wrong", "10.0.3.1"))).code == 429
+        assert (await refusal(other.sign_in("nobody", "wrong", "10.0.3.2"))).code == 401
+        other.close()
+
+    run(scenario)
+
+
+def test_guesses_at_other_processes_are_forgotten(run: Run) -> None:
+    """Failures at other processes count for 300 seconds too."""
+
+    async def scenario(office: Office) -> None:
+        for _ in range(5):
+            office.auth.note_guess("ann", HERE, failed=True)
+        assert (await office.fails("Ann", PASSWORD)).code == 429
+        office.clock.now += 300.1
+        await office.sign_in()
+
+    run(scenario)
+
+
+def test_success_elsewhere_forgives(run: Run) -> None:
+    """Who has signed in at another process may try again here, and only that name."""
+
+    async def scenario(office: Office) -> None:
+        await office.auth.add_user("Bob", PASSWORD)
+        for name in ("ann", "bob"):
+            for _ in range(5):
+                office.auth.note_guess(name, "10.0.1.1", failed=True)
+        office.auth.note_guess("ann", HERE, failed=False)
+        await office.sign_in("Ann")
+        assert (await office.fails("Bob", PASSWORD)).code == 429
+
+    run(scenario)
+
+
+def test_guess_without_a_name(run: Run) -> None:
+    """An attempt elsewhere with what can be no name counts for its address alone."""
+
+    async def scenario(office: Office) -> None:
+        for _ in range(20):
+            office.auth.note_guess("", "10.0.1.1", failed=True)
+        assert (await office.fails("no name at all!")).code == 401
+        assert (await office.fails("nobody", address="10.0.1.1")).code == 429
+
+    run(scenario)
+
+
+def test_sign_out_is_told(run: Run) -> None:
+    """The others are told which session has ended."""
+
+    async def scenario(office: Office) -> None:
+        here, _ = await office.sign_in(), await office.sign_in()
+        await office.auth.sign_out(hash_of(here))
+        assert office.events.looked_again == [[hash_of(here)]]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("change", ["password", "disabled"])
+def test_end_of_all_sessions_is_told(run: Run, change: str) -> None:
+    """The others are told of every session that a new password or disabling has ended, in one word."""
+
+    async def scenario(office: Office) -> None:
+        mine = [hash_of(await office.sign_in()) for _ in range(3)]
+        if change == "password":
+            await office.auth.set_password("ann", "another password", keep=mine.pop())
+        else:
+            await office.auth.set_active("ann", False)
+        (told,) = office.events.looked_again
+        assert told is not None
+        assert sorted(told) == sorted(mine)
+
+    run(scenario)
+
+
+def test_what_ends_nothing_is_not_told(run: Run) -> None:
+    """A change that ends no session leaves the others alone."""
+
+    async def scenario(office: Office) -> None:
+        await office.auth.set_password("ann", "another password")
+        await office.auth.set_active("ann", False)
+        await office.auth.set_active("ann", True)
+        assert office.events.looked_again == []
+
+    run(scenario)
+
+
+def test_new_roles_are_told(run: Run) -> None:
+    """When roles change the others look all their open sessions up again."""
+
+    async def scenario(office: Office) -> None:
+        await office.auth.set_roles("ann", ["user", "admin"])
+        assert office.events.looked_again == [None]
+
+    run(scenario)
+
+
+def test_sessions_that_changed_elsewhere(run: Run) -> None:
+    """Of the sessions that another process names, those with sockets here are looked up, and no others."""
+
+    async def scenario(office: Office) -> None:
+        ended, kept, elsewhere = [hash_of(await office.sign_in()) for _ in range(3)]
+        office.events.open = [ended, kept]
+        for session in (ended, elsewhere):
+            await office.store.delete_session(session)
+        await office.auth.check_sessions([ended, elsewhere, "unknown"])
+        assert (office.events.ended, office.events.changed) == ([ended], [])
+        await office.auth.check_sessions([kept])
+        assert office.events.ended == [ended]
+        assert [id_hash for id_hash, _ in office.events.changed] == [kept]
+
+    run(scenario)
+
+
+def test_sessions_of_nobody_here(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When none of the sessions that another process names has sockets here the store is asked nothing."""
+
+    async def scenario(office: Office) -> None:
+        session = hash_of(await office.sign_in())
+
+        async def never(*arguments: object) -> dict[str, User]:
+            raise AssertionError("the store was asked")
+
+        monkeypatch.setattr(office.store, "get_session_users", never)
+        await office.auth.check_sessions([session])
+        await office.auth.check_sessions([])
+        assert office.events.ended == []
+
+    run(scenario)

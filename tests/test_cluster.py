@@ -170,7 +170,6 @@ def test_goodbye(net: Net) -> None:
     assert list(two.cluster.figures_of(CHAT)) == []
 
 
-@pytest.mark.xfail(strict=True, reason="what was planned is told after the goodbye")
 def test_nothing_after_goodbye(net: Net) -> None:
     """Who has said goodbye says no more, so that nobody takes it for a new process."""
     one, two = net.settled(2)
@@ -507,7 +506,6 @@ def test_guest_in_another_process(net: Net) -> None:
     assert not two.hub.may_use("gus", "b" * 64)
 
 
-@pytest.mark.xfail(strict=True, reason="the first owner that was told stays")
 def test_owner_changes_between_two_words(net: Net) -> None:
     """An id that a guest leaves and a session takes within one word is the session's."""
     one, two = net.settled(2)
@@ -794,7 +792,6 @@ def test_states_of_an_outage(net: Net) -> None:
     assert [each.states for each in processes] == [[DOWN, UP, RESYNCED]] * 3
 
 
-@pytest.mark.xfail(strict=True, reason="peers count as known from before the outage")
 def test_resynced_when_all_are_known_again(net: Net) -> None:
     """`resynced` comes when all who were there have been heard again, not before."""
     one, two = net.settled(2)
@@ -843,7 +840,6 @@ def test_second_outage_before_resynced(net: Net) -> None:
     assert one.states == [DOWN, UP, DOWN, UP, RESYNCED]
 
 
-@pytest.mark.xfail(strict=True, reason="nobody is asked when the bridge comes up late")
 def test_start_without_the_bridge(net: Net) -> None:
     """A process that starts while the bridge is down learns all when it comes up, figures too."""
     one, _ = net.settled(2)
@@ -864,7 +860,7 @@ def test_start_without_the_bridge(net: Net) -> None:
 
 @pytest.mark.parametrize(
     "seconds",
-    [2, pytest.param(12, marks=pytest.mark.xfail(strict=True, reason="whoever was forgotten is not asked"))],
+    [2, 12],
 )
 def test_figures_after_an_outage(net: Net, seconds: int) -> None:
     """After an outage, also one in which all forget each other, the figures are right within 3 seconds."""

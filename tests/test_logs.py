@@ -214,3 +214,25 @@ def test_no_secrets(serve: Callable[..., Server]) -> None:
         secrets = [*visitor.jar.values(), "wrong-password", "secret-"]
         assert server.stop() == 0
         assert not [secret for secret in secrets if secret in server.log]
+
+
+def test_what_an_event_is_about(serve: Callable[..., Server]) -> None:
+    """Events of connections, handshakes and requests say whose they are and what was asked."""
+    server = serve("--log-format", "json", app="tests.apps.behaviours")
+    visitor = Visitor(server.port)
+    visitor.sign_in()
+    path = "/api/1/ws/strict"
+    with visitor.connect(path) as client:
+        name = client.read_data("connected")["clientId"]
+        client.send_json({"type": "x" * 100_000})
+        assert client.read_close()[0] == 1009
+    assert Visitor(server.port).get("/api/1/ws/members").status == 401
+    visitor.get("/?token=secret")
+    assert server.stop() == 0
+    logged = events(server)
+    about = {"namespace": path, "client_id": name, "user": "admin", "address": "127.0.0.1"}
+    assert [each for each in logged if about.items() <= each.items() and "1009" in each["event"]]
+    assert [each for each in logged if each.get("reason") == "signed out" and each["status"] == 401]
+    [asked] = [each for each in logged if each.get("path") == "/"]
+    assert (asked["method"], asked["status"], asked["user"]) == ("GET", 200, "admin")
+    assert 0 < asked["seconds"] < 10

@@ -45,6 +45,8 @@ def test_installed_package_serves(tmp_path: Path) -> None:
             "/hello-websocket/",
             "/static/jpulse/jpulse.js",
             "/static/demos/emoji.js",
+            "/static/vendor/uplot/uPlot.iife.min.js",
+            "/static/admin/stats.js",
             "/auth/login",
         ):
             with urllib.request.urlopen(found[1] + path) as answer:

@@ -384,14 +384,14 @@ def test_json_log(serve: Callable[..., Server]) -> None:
     assert ask(server.port, "/broken")[0] == 500
     assert server.stop() == 0
     events = [json.loads(line) for line in server.log.splitlines()]
-    assert all({"timestamp", "level", "logger", "message"} <= event.keys() for event in events)
-    assert [event["message"] for event in events if event["logger"] == "tests.broken"] == [
+    assert all({"timestamp", "level", "logger", "event"} <= event.keys() for event in events)
+    assert [event["event"] for event in events if event["logger"] == "tests.broken"] == [
         "told: first\nsecond 😀"
     ] * 3
     tracebacks = [event["exception"] for event in events if "exception" in event]
     assert any("RuntimeError: first\nsecond" in each for each in tracebacks)
     assert any("RuntimeError: secret of the page" in each for each in tracebacks)
-    assert events[-1]["message"] == "stopped"
+    assert events[-1]["event"] == "stopped"
 
 
 def forged_lines(log: str) -> list[str]:

@@ -102,7 +102,7 @@ def decode(topic: str, data: bytes) -> Packet:
     _, kind, sender, sequence, check, length = _HEAD.unpack_from(data)
     start = _HEAD.size + length
     target, payload = data[_HEAD.size : start], data[start:]
-    if _check(topic, kind, sender, sequence, target, payload) != check:
+    if len(target) != length or _check(topic, kind, sender, sequence, target, payload) != check:
         raise Damaged("its checksum is wrong")
     if kind not in KINDS:
         raise NewerVersion(f"its kind is {kind}")
@@ -173,6 +173,8 @@ class Bridge(ABC):
 
     #: UP or DOWN.
     state: str = UP
+    #: How it leads to other processes; "local" if it does not.
+    kind: str = "redis"
 
     def __init__(self) -> None:
         self.instance = new_instance()

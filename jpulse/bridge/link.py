@@ -16,7 +16,7 @@ from typing import Any, cast
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 
 class Link(asyncio.Protocol):
@@ -24,7 +24,7 @@ class Link(asyncio.Protocol):
 
     def __init__(self, connection: AbstractConnection, on_reply: Callable[[Any], None]) -> None:
         self._on_reply = on_reply
-        self._reader = hiredis.Reader(protocolError=RedisConnectionError, replyError=ResponseError)
+        self._reader = hiredis.Reader(protocolError=RedisConnectionError, replyError=_error)
         writer = connection._writer
         if writer is None:
             raise RedisConnectionError("the connection was lost")
@@ -88,6 +88,11 @@ class Link(asyncio.Protocol):
             # Whoever awaits it learns of it; who no longer does need not be told.
             self.lost.exception()
         self._transport.abort()
+
+
+def _error(text: str) -> ResponseError:
+    """The exception for an error that Redis answers."""
+    return NoPermissionError(text) if text.startswith("NOPERM") else ResponseError(text)
 
 
 def command(*words: str) -> bytes:

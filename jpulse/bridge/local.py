@@ -8,6 +8,8 @@ from .base import Bridge, BridgeEvents, Kind
 class LocalBridge(Bridge):
     """Leads nowhere, and is always up."""
 
+    kind = "local"
+
     async def start(self, events: BridgeEvents) -> None:
         """Do nothing."""
 

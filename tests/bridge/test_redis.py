@@ -736,7 +736,6 @@ def test_wrong_password(redis_server: RedisServer, prefix: str, who: str) -> Non
     assert "wrong" not in line
 
 
-@pytest.mark.xfail(strict=True, reason="a link tells no missing permission from other refusals")
 @pytest.mark.parametrize("rules", ["+@all", "+@all -publish &*", "+@all -subscribe &*"])
 def test_missing_permission(redis_server: RedisServer, prefix: str, rules: str) -> None:
     """A user who may not do what the bridge does ends the start with one line."""
