@@ -18,7 +18,7 @@ from tornado.web import Application, RequestHandler
 
 from .admin import Admin
 from .auth import Auth, ensure_admin
-from .bridge.base import Bridge, Kind, Packet
+from .bridge.base import RESYNCED, Bridge, Kind, Packet
 from .bridge.local import LocalBridge
 from .cluster import SNAPSHOT_SECONDS, Cluster
 from .endpoint import Endpoint, make_endpoint, quick_handshake
@@ -116,6 +116,7 @@ class App(Application):
         self.cluster = Cluster(self.hub, bridge, self.overview.report)
         self.admin = Admin(self.websockets, self.hub, bridge, self.cluster, self.auth)
         self.cluster.on_state = self.websockets.tell_bridge
+        self.cluster.on_missed = self._on_missed
         self.cluster.on_other = self._on_packet
         if not isinstance(bridge, LocalBridge):
             self.hub.neighbours = self.cluster
@@ -216,6 +217,11 @@ class App(Application):
     def get_details(self) -> dict[str, Any]:
         """Tell administrators all figures, over all processes; see `Overview.get_details`."""
         return self.overview.get_details(self.cluster, self.store_state)
+
+    def _on_missed(self, path: str) -> None:
+        namespace = self.websockets.find(path)
+        if namespace is not None:
+            namespace.tell_bridge(RESYNCED)
 
     def _on_packet(self, packet: Packet) -> None:
         """Do what other processes have decided about sessions and attempts to sign in."""

@@ -154,6 +154,9 @@ class Cluster:
         self.complete = False
         #: Called with UP, DOWN and RESYNCED when that changes.
         self.on_state: Callable[[str], None] = _ignore
+        #: Called with the path of a namespace that has missed messages of other processes.
+        self.on_missed: Callable[[str], None] = _ignore
+        self._missed: set[str] = set()
         #: Called for packets that are about neither clients nor figures.
         self.on_other: Callable[[Packet], None] = _ignore
         #: By path, who came (with the owner) and who went (None) since the last word of it.
@@ -315,9 +318,16 @@ class Cluster:
         self._look_whether_complete()
 
     def on_gap(self, topic: str, sender: bytes) -> None:
-        """Ask for the whole of a process whose words did not all arrive: figures have no checksum."""
+        """
+        Do what is due when something did not arrive.
+
+        Figures have no checksum, so the whole of that process is asked for. A namespace
+        that missed messages is told `resynced`, at the next tick and once however many.
+        """
         if topic == ALL and sender in self.peers:
             self._ask(self.peers[sender])
+        elif topic.startswith("ns:"):
+            self._missed.add(topic.removeprefix("ns:"))
 
     def _ask(self, peer: Peer) -> None:
         if self._clock() - peer.asked_at >= ASK_SECONDS:
@@ -390,6 +400,9 @@ class Cluster:
         now = self._clock()
         if self._bridge.state == UP:
             self._tell_news()
+            missed, self._missed = self._missed, set()
+            for path in missed:
+                self.on_missed(path)
         late = self._ticked_at is not None and now - self._ticked_at > SNAPSHOT_SECONDS + 2.0
         self._ticked_at = now
         # After a pause of this process the others' words wait unread: hear them first.

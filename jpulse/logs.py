@@ -27,8 +27,9 @@ _VISIBLE = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160
 class TextFormatter(logging.Formatter):
     """One line per event; a traceback follows on lines of its own."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    def __init__(self, *, show_pid: bool = False) -> None:
+        pid = "[%(process)d] " if show_pid else ""
+        super().__init__(f"%(asctime)s %(levelname)-7s {pid}%(name)s: %(message)s")
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """Write a traceback indented: what a client sent may be in it, and cannot look like an event."""
@@ -49,7 +50,7 @@ def _indented(text: str) -> str:
 
 class JsonFormatter(BaseJsonFormatter):
     """
-    One JSON object per event and line: timestamp, level, logger, event, and what `extra` adds.
+    One JSON object per event and line: timestamp, level, logger, pid, event, and what `extra` adds.
 
     `event` is the text; `exception` and `stack` are there if the event has them. What JSON
     cannot carry is written as Python shows it.
@@ -74,15 +75,18 @@ class JsonFormatter(BaseJsonFormatter):
         log_data["timestamp"] = iso_time(record.created)
         log_data["level"] = record.levelname.lower()
         log_data["logger"] = record.name
+        log_data["pid"] = record.process
         super().add_fields(log_data, record, message_dict)
 
 
 #: What is left of a record when its extras are not.
-_BARE = ("created", "levelname", "name", "msg", "args", "exc_info", "exc_text", "stack_info")
+_BARE = ("created", "process", "levelname", "name", "msg", "args", "exc_info", "exc_text", "stack_info")
 
 
 def set_up_logging(config: Settings) -> None:
     """Log to standard error, at the level and in the format that the settings tell."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if config.log_format == "json" else TextFormatter())
+    handler.setFormatter(
+        JsonFormatter() if config.log_format == "json" else TextFormatter(show_pid=config.processes != 1)
+    )
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)

@@ -123,8 +123,9 @@ class Namespace:
         Call `handler(state)`, plain or async, when the way to the other processes changes.
 
         `"down"`: it is lost, and only the clients of this process are reached; `"up"`: what is
-        sent crosses again; `"resynced"`: it is known again who is connected to the others.
-        What others sent in between may be lost: read the state again where you keep one.
+        sent crosses again; `"resynced"`: it is known again who is connected to the others, or,
+        without an outage, something that another process sent here did not arrive. Either way
+        read the state again where clients have one.
         """
         self.bridge_handler = _callable(handler)
         return self

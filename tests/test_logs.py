@@ -62,6 +62,7 @@ def test_fields() -> None:
         "timestamp": iso_time(each.created),
         "level": "info",
         "logger": "jpulse.test",
+        "pid": each.process,
         "event": "ann closed",
         **EXTRA,
     }

@@ -52,9 +52,10 @@ class SharedNotes {
 
     /** How many the user sees. */
     get count() {
-        let count = this.known.size;
-        for (const {isNew, isDeleted} of this.wishes.values()) count += Number(Boolean(isNew)) - Number(Boolean(isDeleted));
-        return count;
+        const wishes = [...this.wishes.values()];
+        const isNew = (wish) => wish.isNew;
+        const isDeleted = (wish) => wish.isDeleted;
+        return this.known.size + wishes.filter(isNew).length - wishes.filter(isDeleted).length;
     }
 
     // What the user wants
@@ -159,6 +160,7 @@ class SharedNotes {
     /** From here on changes are told; the list that comes next was read after that. */
     greeted() {
         this.createdSince = new Set();
+        this.early.clear();
     }
 
     /** The connection is down: what had no answer may have been done or not, and is wanted still. */
@@ -166,7 +168,6 @@ class SharedNotes {
         this.isReady = false;
         const unanswered = this.sent;
         this.sent = [];
-        this.early.clear();
         for (const {key, type, fields} of unanswered) {
             this.wantAgain(key, fields);
             if (type === 'note-create' && this.wishes.has(key)) this.wishes.get(key).mayExist = fields;

@@ -26,6 +26,8 @@
         disconnected: 'What you change is kept on this page and sent when you press “Connect”.',
     };
 
+    const EMPTY = 'Nothing here yet. Double-click anywhere, or press “New note”.';
+
     const deeds = {'note-create': 'added', 'note-update': 'changed', 'note-delete': 'deleted'};
 
     const element = (name) => document.getElementById(`notes-${name}`);
@@ -205,7 +207,7 @@
     function showState() {
         const {count} = shared;
         write('count', isLoaded ? `${count} of ${MAX_NOTES} notes` : '');
-        write('state', isLoaded ? 'Nothing here yet. Double-click anywhere, or press “New note”.' : 'Loading the notes…');
+        write('state', isLoaded ? EMPTY : 'Loading the notes…');
         element('state').hidden = count > 0;
         element('full').hidden = count < MAX_NOTES;
     }

@@ -29,6 +29,8 @@
             tab.link.tabIndex = selected ? 0 : -1;
             tab.panel.hidden = !selected;
         }
+        // On a phone the row of tabs is wider than the screen.
+        shown.link.scrollIntoView({block: 'nearest', inline: 'nearest'});
         shown.panel.dispatchEvent(new CustomEvent('tab-shown', {bubbles: true}));
     }
 

@@ -40,6 +40,8 @@
     const wishes = new Map();
     /** Ids that are gone for good, since a late message must not bring one back. */
     const gone = new Set();
+    /** Changes of todos that we have not heard of: they are new, or gone. */
+    const early = new Map();
 
     /** Show the present state of one todo. */
     function draw(id) {
@@ -59,8 +61,11 @@
      * has a later time than the one before it, so it doesn't matter in which order we hear of them.
      */
     function learn(todo) {
-        changedSince.add(todo._id);
-        if (isNewer(todo, known.get(todo._id)) && !gone.has(todo._id)) known.set(todo._id, todo);
+        const id = todo._id;
+        for (const state of [todo, early.get(id)]) {
+            if (state && isNewer(state, known.get(id)) && !gone.has(id)) known.set(id, state);
+        }
+        early.delete(id);
     }
 
     /** Whether a state of a todo is newer than another that we may have. */
@@ -71,7 +76,6 @@
     function forget(id) {
         gone.add(id);
         known.delete(id);
-        told.delete(id);
     }
 
     // Changes go to the server by REST.
@@ -141,6 +145,7 @@
         const answer = await inTurn('add', () => jPulse.api.post(REST, {title}));
         dropDraft(id);
         if (answer.success) {
+            createdSince.add(answer.data._id);
             learn(answer.data);
             put(answer.data._id);
         } else {
@@ -194,13 +199,17 @@
         'welcome': () => load(),
         'todo-created': ({todo, username}) => {
             dropDraftOf(todo);
+            createdSince.add(todo._id);
             hear(todo, username, `added ${quoted(todo.title)}`);
         },
         'todo-updated': ({todo, username}) => {
-            hear(todo, username, differenceOf(told.get(todo._id), todo));
+            if (known.has(todo._id)) hear(todo, username, differenceOf(told.get(todo._id), todo));
+            else if (isNewer(todo, early.get(todo._id))) early.set(todo._id, todo);
         },
         'todo-deleted': ({todoId, username}) => {
             const title = known.get(todoId)?.title ?? told.get(todoId)?.title;
+            // The answer to our own deletion may have come first.
+            told.delete(todoId);
             forget(todoId);
             draw(todoId);
             if (title !== undefined) announce(username, `deleted ${quoted(title)}`);
@@ -246,13 +255,14 @@
     let isLoading = false;
     let isLoaded = false;
     let trouble = '';
-    /** What changed while a list was on its way here: of that, the list may know nothing yet. */
-    let changedSince = new Set();
+    /** What was added while a list was on its way here: of that, the list may know nothing yet. */
+    let createdSince = new Set();
 
     async function load() {
         const number = ++loads;
         isLoading = true;
-        changedSince = new Set();
+        createdSince = new Set();
+        early.clear();
         showState();
         const answer = await jPulse.api.get(REST);
         if (number !== loads) return;           // a later list is on its way
@@ -267,7 +277,7 @@
     function takeOver(todos) {
         const listed = new Set(todos.map(({_id}) => _id));
         for (const id of known.keys()) {
-            if (!listed.has(id) && !changedSince.has(id)) forget(id);
+            if (!listed.has(id) && !createdSince.has(id)) forget(id);
         }
         for (const todo of todos) learn(todo);
         told = new Map(known);

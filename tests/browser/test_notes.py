@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..conftest import ADMIN_PASSWORD, Server
+from ..conftest import ADMIN_PASSWORD, ROOT, Server
 from ..handlers.test_notes import clear, fill
 from ..visitor import Visitor
 from .conftest import ConsoleLog
@@ -605,6 +606,19 @@ def test_list_that_comes_late(open_window: OpenWindow) -> None:
     listed = [state("a", 2, text="old"), state("dddd", 2), state("eeeee", 2, text="missed")]
     told(held, "notes-init", notes=listed)
     shows(page, "newer than the list", "after the list was read", "missed")
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_everybody_ends_with_the_same(page: Any, seed: int) -> None:
+    """
+    Whatever people do at once, whatever is late, lost or refused, all end with what the store has.
+
+    The world is that of notes_world.js, at a pace at which everything happens within two seconds.
+    """
+    page.add_script_tag(path=ROOT / "static" / "demos" / "notes-sync.js")
+    page.add_script_tag(path=Path(__file__).parent / "notes_world.js")
+    page.evaluate("() => void Object.assign(SharedNotes, {INTERVAL_MS: 1, PAUSE_MS: 3})")
+    assert page.evaluate("(seed) => new World(seed).live(250, 10)", seed) == []
 
 
 def test_refusals(open_window: OpenWindow, site: Server) -> None:

@@ -705,6 +705,7 @@ def test_any_order(open_window: OpenWindow) -> None:
     says(page, "#todo-state-text", "Nothing here yet. Add the first todo above.")
     told(route, "todo-updated", todo=state("newest", 3.002))
     told(route, "todo-updated", todo=state("older", 3.001))
+    told(route, "todo-created", todo=state("new", 1))
     told(route, "todo-updated", todo=state("as old", 3.002))
     shows(page, open_rows("newest"))
     told(route, "todo-deleted", todoId="a")

@@ -21,7 +21,7 @@ from .swarm import Swarm
 
 APP = "tests.apps.cluster_app"
 #: What may be logged when a test disturbs the bridge.
-BRIDGE_LOG = (r" WARNING jpulse\.(bridge|cluster): ",)
+BRIDGE_LOG = (r" WARNING (\[\d+\] )?jpulse\.(bridge|cluster): ",)
 #: Processes that have lost what they lived for are gone by then.
 END_SECONDS = 20
 

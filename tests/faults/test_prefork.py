@@ -35,7 +35,7 @@ from .swarm import RELAY, Member, Swarm
 
 Serve = Callable[..., Server]
 #: What the parent and the children may log when processes are killed.
-KILLED_LOG = (*BRIDGE_LOG, r" (WARNING|ERROR) +jpulse\.(server|prefork|redis)\b")
+KILLED_LOG = (*BRIDGE_LOG, r" (WARNING|ERROR) +(\[\d+\] )?jpulse\.(server|prefork|redis)\b")
 #: A child that died is replaced, and everybody counts right again.
 REPLACE_SECONDS = 15
 STORE_FILES = {"jpulse.db", "jpulse.db-wal", "jpulse.db-shm"}
@@ -277,7 +277,7 @@ def test_sigint_to_the_group(serve: Serve) -> None:
 def test_sigterm_at_once(serve: Serve) -> None:
     """A stubborn handler in a child does not keep the server: SIGTERM ends it within drain_seconds + 5."""
     server = serve("--processes", "2", "--drain-seconds", "1", app="tests.apps.behaviours")
-    server.expected_log = (*KILLED_LOG, r" WARNING jpulse\.server: ")
+    server.expected_log = (*KILLED_LOG, r" WARNING (\[\d+\] )?jpulse\.server: ")
     with RawClient(server.port, "/api/1/ws/stubborn") as client:
         client.send_json({"type": "begin"})
         client.read_data("begin")
