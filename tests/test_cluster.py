@@ -1027,3 +1027,20 @@ def test_figures_are_those_of_the_namespace(net: Net) -> None:
     assert two.chat.get_stats()["totalMessages"] == 0
     assert [each.total for each in two.cluster.figures_of(GAME)] == [1]
     assert all(isinstance(each, Figures) for each in two.cluster.figures_of(GAME))
+
+
+def test_missed_messages_are_told(net: Net) -> None:
+    """A namespace that missed messages of another process is told so at the next tick, once."""
+    one, two = net.settled(2)
+    one.connect(CHAT, "ann")
+    two.connect(CHAT, "bob")
+    net.pass_seconds(2)
+    missed: list[str] = []
+    two.cluster.on_missed = missed.append
+    net.loses = lambda receiver, packet: packet.payload.find(b"lost") >= 0
+    for text in ("kept", "lost", "lost", "kept", "lost", "kept"):
+        one.chat.broadcast({"type": "said", "text": text})
+    net.settle()
+    assert missed == []
+    net.pass_seconds(3)
+    assert missed == [CHAT]
