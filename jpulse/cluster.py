@@ -447,9 +447,11 @@ class Cluster:
 
     def _take_activity(self, snapshot: Snapshot) -> None:
         """Add what another process has logged, in order of time."""
+        overflow = max(0, len(self._activity) + len(snapshot.activity) - MAX_ENTRIES)
         self._activity.extendleft(reversed(snapshot.activity))
-        if snapshot.activity_skipped:
-            self._skipped.append((self._clock(), snapshot.activity_skipped))
+        skipped = snapshot.activity_skipped + overflow
+        if skipped:
+            self._skipped.append((self._clock(), skipped))
 
     def activity(self, now: float) -> list[Entry]:
         """What others have logged in the last five minutes, newest first; `now` is in seconds since 1970."""

@@ -112,9 +112,15 @@ class Overview:
             "bridge": cluster.bridge_figures(),
             "store": store,
             "seriesEnd": end,
-            "activityLeftOut": self._registry.activity.left_out(now) + cluster.activity_skipped(),
+            "activityLeftOut": self._to_log(cluster, now) - len(stats["activityLog"]),
             "activityCap": self._registry.activity.max_entries,
         }
+
+    def _to_log(self, cluster: Cluster, now: float) -> int:
+        """How many messages of the last five minutes were logged, or should have been, in all processes."""
+        own = self._registry.activity
+        kept = len(own.entries(now)) + len(cluster.activity(now))
+        return kept + own.left_out(now) + cluster.activity_skipped()
 
     def get_metrics(self, cluster: Cluster) -> bytes:
         """Tell all figures in Prometheus' text format."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import glob
 import logging
 import os
-import re
+import secrets
 import shutil
 import signal
 import socket
@@ -59,7 +58,7 @@ class PrivateRedis:
         self._folder = data_dir.resolve()
         #: Also what children inherit, and find the socket by.
         self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        self._name = f"jpulse-redis-{os.getpid()}.sock"
+        self._name = f"jpulse-redis-{secrets.token_hex(4)}.sock"
         self.pid: int | None = None
 
     @property
@@ -156,18 +155,20 @@ class PrivateRedis:
         (self._folder / self._name).unlink(missing_ok=True)
 
     def _remove_stale(self) -> None:
-        """Remove what servers have left behind that were killed together with their Redis."""
-        for path in glob.glob(glob.escape(str(self._folder)) + "/jpulse-redis-*.sock"):
-            found = re.search(r"-(\d+)\.sock$", path)
-            if found and (int(found[1]) == os.getpid() or not _is_alive(int(found[1]))):
-                Path(path).unlink(missing_ok=True)
+        """Remove the sockets of servers that were killed together with their Redis: nobody answers there."""
+        for path in self._folder.glob("jpulse-redis-*.sock"):
+            if not _is_answered(f"/proc/self/fd/{self._folder_fd}/{path.name}"):
+                path.unlink(missing_ok=True)
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+def _is_answered(path: str) -> bool:
+    """Tell whether somebody listens; containers that share a folder have the same process ids."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(1)
+        try:
+            client.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jpulse.names import name_key
@@ -37,12 +37,14 @@ def test_different_names(one: str, other: str) -> None:
     assert name_key(one) != name_key(other)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_key_of_any_key(name: str) -> None:
     """The key of a key is itself, so that it does not matter how often a name was reduced."""
     assert name_key(name_key(name)) == name_key(name)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_key_of_any_spelling(name: str) -> None:
     """Composed or decomposed, a name has one key."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -153,21 +154,20 @@ def test_stop_of_a_frozen_server(make: Make, tmp_path: Path, monkeypatch: pytest
 
 def test_two_servers_in_one_folder(make: Make, tmp_path: Path) -> None:
     """The socket of a server that lives is left alone by another one; what a dead one left is removed."""
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    living = tmp_path / f"jpulse-redis-{child.pid}.sock"
-    dead = tmp_path / "jpulse-redis-99999999.sock"
-    others = [tmp_path / name for name in ("jpulse.db", "jpulse-redis-x.sock", "jpulse-redis-1.sock.txt")]
-    for path in (living, dead, *others):
+    first = make(tmp_path)
+    first.start()
+    dead = tmp_path / "jpulse-redis-0123abcd.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(dead))
+    others = [tmp_path / name for name in ("jpulse.db", "jpulse-redis-1.sock.txt")]
+    for path in others:
         path.touch()
-    make(tmp_path).start()
-    assert living.exists()
-    assert not dead.exists()
-    assert all(path.exists() for path in others)
-    child.communicate(b"\n")
     second = make(tmp_path)
     second.start()
-    assert not living.exists()
+    assert answers(first)
     assert answers(second)
+    assert not dead.exists()
+    assert all(path.exists() for path in others)
 
 
 def test_out_of_reach_of_a_terminal(make: Make, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jpulse.bridge.base import (
@@ -41,6 +41,7 @@ packets = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(packets)
 def test_any_packet(packet: Packet) -> None:
     """A packet comes back as it was, and tells its sender before it is read."""
@@ -55,6 +56,7 @@ def test_longest_target() -> None:
     assert decode(packet.topic, encode(packet)) == packet
 
 
+@settings(deadline=None)
 @given(packets, st.integers(0, 2**20))
 @example(PACKET._replace(target="", payload=b"\0\0"), 8 * 23)
 def test_any_flipped_bit(packet: Packet, place: int) -> None:
@@ -66,6 +68,7 @@ def test_any_flipped_bit(packet: Packet, place: int) -> None:
         decode(packet.topic, bytes(whole))
 
 
+@settings(deadline=None)
 @given(packets, st.data())
 def test_any_missing_byte(packet: Packet, data: st.DataObject) -> None:
     """A packet that lacks a byte somewhere is damaged, or looks like one of another version."""
@@ -76,6 +79,7 @@ def test_any_missing_byte(packet: Packet, data: st.DataObject) -> None:
         decode(packet.topic, left)
 
 
+@settings(deadline=None)
 @given(packets, st.data())
 def test_any_beginning(packet: Packet, data: st.DataObject) -> None:
     """The beginning of a packet, the empty one too, is damaged."""
@@ -84,6 +88,7 @@ def test_any_beginning(packet: Packet, data: st.DataObject) -> None:
         decode(packet.topic, whole[: data.draw(st.integers(0, len(whole) - 1))])
 
 
+@settings(deadline=None)
 @given(packets, st.binary(min_size=1, max_size=40), st.data())
 def test_any_added_bytes(packet: Packet, added: bytes, data: st.DataObject) -> None:
     """A packet with bytes behind its head that were not sent is damaged."""
@@ -93,6 +98,7 @@ def test_any_added_bytes(packet: Packet, added: bytes, data: st.DataObject) -> N
         decode(packet.topic, whole[:place] + added + whole[place:])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_garbage(garbage: bytes) -> None:
     """Whatever else arrives is damaged or of a newer version, and nothing worse."""
@@ -100,6 +106,7 @@ def test_any_garbage(garbage: bytes) -> None:
         decode(ALL, garbage)
 
 
+@settings(deadline=None)
 @given(packets, st.text(st.characters(codec="utf-8"), max_size=40))
 def test_topic_is_covered(packet: Packet, other: str) -> None:
     """A packet that arrives on another topic than that it was made for is damaged."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jpulse.bridge import redis as redis_bridge
@@ -106,9 +106,15 @@ def prefix() -> str:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the bridge find out within a tenth of its usual time what is lost."""
-    for name in ("CANARY_SECONDS", "START_SECONDS", "LAST_RETRY_SECONDS"):
-        monkeypatch.setattr(redis_bridge, name, getattr(redis_bridge, name) / 10)
+    """Let the bridge find out within a second what is lost, and try again soon."""
+    monkeypatch.setattr(redis_bridge, "CANARY_SECONDS", 0.5)
+    monkeypatch.setattr(redis_bridge, "LAST_RETRY_SECONDS", 0.2)
+
+
+@pytest.fixture
+def impatient(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a start not wait for a Redis that is away."""
+    monkeypatch.setattr(redis_bridge, "START_SECONDS", 0.3)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10, what: str = "the condition") -> None:
@@ -305,7 +311,7 @@ def test_canaries(redis_url: str, prefix: str, quick: None) -> None:
 
     async def scenario() -> None:
         async with ends(redis_url, prefix) as (a, b):
-            await until(lambda: a.bridge.figures.published >= 5)
+            await until(lambda: a.bridge.figures.published >= 4)
             assert (a.ear.packets, b.ear.packets, a.ear.states) == ([], [], [UP])
             assert a.bridge.figures.received == b.bridge.figures.received == 0
 
@@ -684,7 +690,7 @@ def test_restarts_in_a_row(redis_server: RedisServer, prefix: str, quick: None) 
 
 
 def test_start_without_redis(
-    redis_server: RedisServer, prefix: str, quick: None, caplog: pytest.LogCaptureFixture
+    redis_server: RedisServer, prefix: str, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without a Redis a bridge starts down, says so, and comes up by itself when there is one."""
     redis_server.kill()
@@ -831,7 +837,7 @@ def test_stop_leaves_no_connection(redis_server: RedisServer, prefix: str) -> No
     run(scenario)
 
 
-def test_nobody_at_the_address(prefix: str, quick: None) -> None:
+def test_nobody_at_the_address(prefix: str, impatient: None) -> None:
     """A bridge that never came up can be stopped, and keeps what fits until then."""
 
     async def scenario() -> None:
@@ -849,6 +855,7 @@ def test_nobody_at_the_address(prefix: str, quick: None) -> None:
 # Trying again
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 1))
 def test_retry_seconds(attempts: int, chance: float) -> None:
     """Attempts come after 0.05 to 2 seconds, less often the more of them there were."""
