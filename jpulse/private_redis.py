@@ -54,10 +54,13 @@ class PrivateRedis:
 
     def __init__(self, data_dir: Path) -> None:
         self._program = find_program()
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder = data_dir.resolve()
-        #: Also what children inherit, and find the socket by.
-        self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder = data_dir.resolve()
+            #: Also what children inherit, and find the socket by.
+            self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise StartError(f"data_dir: cannot use {data_dir}: {error.strerror}") from None
         self._name = f"jpulse-redis-{secrets.token_hex(4)}.sock"
         self.pid: int | None = None
 

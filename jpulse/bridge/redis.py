@@ -540,9 +540,9 @@ def _make_pool(url: str) -> ConnectionPool:
     # What is TCP's own option is none for a unix socket.
     keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
     try:
-        return ConnectionPool.from_url(
+        pool = ConnectionPool.from_url(
             url,
-            # Version 2: what is heard comes as plain answers, which read_response() hands out.
+            # Version 2: what is heard comes as plain answers.
             protocol=2,
             # A listener waits without end; the canary finds out who is dead.
             socket_timeout=None,
@@ -551,10 +551,17 @@ def _make_pool(url: str) -> ConnectionPool:
             retry=Retry(NoBackoff(), 0),
             **keepalive,
         )
-    except ValueError as error:
+        # Nothing is opened yet, but options that do not exist show.
+        pool.make_connection()  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError) as error:
         # The URL may have a password in it.
-        why = "quote user name and password by RFC 3986" if "@" in url else str(error)
+        why = (
+            "quote user name and password by RFC 3986"
+            if "@" in url
+            else str(error).partition("__() ")[2] or str(error)
+        )
         raise SettingsError(f"redis_url: not a Redis URL that works: {why}") from None
+    return pool
 
 
 def _why(error: BaseException | None) -> str:
