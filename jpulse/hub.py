@@ -204,7 +204,11 @@ class Hub:
 
     def members_of(self, path: str) -> Members:
         """The members of a namespace, made when first asked for."""
-        return self.members.setdefault(path, Members())
+        members = self.members.get(path)
+        if members is None:
+            # Not setdefault(): to make what it would throw away costs 2.4 µs for every send_to_client.
+            members = self.members[path] = Members()
+        return members
 
     def connections(self) -> Iterator[Connection]:
         """Every open connection of every namespace."""

@@ -23,6 +23,9 @@ MAX_CONTROL_BYTES = 125
 #: Fragments without payload cost the sender six bytes and bring a message no nearer to its end.
 MAX_EMPTY_FRAGMENTS = 1000
 
+#: The first byte of a text message that is not fragmented.
+_WHOLE_TEXT = 0x80 | TEXT
+
 Context = Mapping[str, Any]
 #: An opcode (TEXT, BINARY, CLOSE, PING or PONG) and the unmasked payload.
 Message = tuple[int, bytes]
@@ -137,6 +140,9 @@ def data_start(frame: bytes) -> int:
 
 
 def _encode_context(ctx: Context) -> bytes:
+    if type(ctx) is dict and len(ctx) == 2 and type(ctx.get("username")) is type(ctx.get("ip")) is str:
+        # What `conn.ctx` is: there is nothing to add.
+        return encode(ctx)
     if not isinstance(ctx, Mapping):
         raise TypeError(f'ctx is an object such as {{"username": "ann", "ip": "10.0.0.7"}}, not {ctx!r}')
     return encode({**NO_CONTEXT, **ctx})
@@ -291,6 +297,9 @@ class FrameParser:
         """Hand out the next whole message or control frame; None when more bytes are needed."""
         if self._failure is not None:
             raise self._failure
+        whole = self._take_whole()
+        if whole is not None:
+            return whole
         try:
             message = self._next()
         except ProtocolError as failure:
@@ -301,6 +310,26 @@ class FrameParser:
             # An idle connection does not keep the last 64 KiB it read.
             self._buffer, self._position = b"", 0
         return message
+
+    def _take_whole(self) -> Message | None:
+        """Take a short ASCII text that is one frame and all there, at a third of the cost; else None."""
+        buffer, start = self._buffer, self._position
+        if len(buffer) - start < 6 or buffer[start] != _WHOLE_TEXT:
+            return None
+        length = buffer[start + 1] - 0x80
+        end = start + 6 + length
+        if not 0 < length < 126 or end > len(buffer) or length > self.max_message_bytes:
+            return None
+        if self._remaining >= 0 or self._message is not None:
+            return None
+        payload = self._unmask(buffer[start + 2 : start + 6], buffer[start + 6 : end])
+        if not payload.isascii():
+            return None
+        self._position = end
+        if end == len(buffer):
+            # As in `next`.
+            self._buffer, self._position = b"", 0
+        return TEXT, payload
 
     def _next(self) -> Message | None:
         while True:
