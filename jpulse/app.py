@@ -30,11 +30,10 @@ from .overview import Overview
 from .settings import Settings
 from .store.base import NoteStore, Store, StoreUnavailable
 from .timers import LoopLag, Repeating
-from .web import NotFoundHandler, StaticHandler, TooLargeHandler
+from .web import NotFoundHandler, StaticHandler, TooLargeHandler, log_answer
 from .websocket import Scheduler
 
 log = logging.getLogger("jpulse.app")
-access_log = logging.getLogger("jpulse.access")
 
 #: What is not a WebSocket and sends no headers or body is cut after so many seconds.
 HTTP_TIMEOUT_SECONDS = 60
@@ -250,27 +249,10 @@ class App(Application):
 
 
 def log_request(handler: RequestHandler) -> None:
-    """Log an answered request: a fault of ours as an error, what clients get wrong as information."""
-    status, request = handler.get_status(), handler.request
-    user = getattr(handler, "current_user", None)
-    about = {
-        "method": request.method,
-        "path": request.path,
-        "status": status,
-        "seconds": round(request.request_time(), 6),
-        "address": getattr(handler, "client_address", request.remote_ip),
-        "user": user.username if user else "",
-    }
-    access_log.log(
-        logging.ERROR if status >= 500 and status != 503 else logging.INFO,
-        "%d %s %s %s %.1f ms",
-        status,
-        request.method,
-        request.path,
-        request.remote_ip,
-        1000 * request.request_time(),
-        extra=about,
-    )
+    """Log an answered request."""
+    request = handler.request
+    address = getattr(handler, "client_address", request.remote_ip or "")
+    log_answer(request, handler.get_status(), address, getattr(handler, "current_user", None))
 
 
 class NamespaceRouter(Router):
@@ -285,12 +267,12 @@ class NamespaceRouter(Router):
         namespace = self._app.websockets.find(request.path)
         if namespace is None:
             return None
-        quick = quick_handshake(self._app, namespace, request)
-        if quick is not None:
-            return quick
         endpoint = self._endpoints.get(namespace)
         if endpoint is None:
             endpoint = self._endpoints[namespace] = make_endpoint(namespace)
+        quick = quick_handshake(self._app, endpoint, request)
+        if quick is not None:
+            return quick
         return self._app.get_handler_delegate(request, endpoint)
 
 

@@ -343,10 +343,14 @@ class Auth:
 
     async def extend(self, session: Session) -> bool:
         """Let a session slide, if enough of it has passed; True if it did, so that the cookie does too."""
-        expires = self._clock() + self._session_seconds
-        if expires - session.expires_at < EXTEND_AFTER * self._session_seconds:
+        if not self.is_extension_due(session):
             return False
-        return await self._store.extend_session(session.id_hash, expires)
+        return await self._store.extend_session(session.id_hash, self._clock() + self._session_seconds)
+
+    def is_extension_due(self, session: Session) -> bool:
+        """Tell whether so much of a session has passed that it is to slide."""
+        expires = self._clock() + self._session_seconds
+        return expires - session.expires_at >= EXTEND_AFTER * self._session_seconds
 
     async def sign_out(self, id_hash: str) -> None:
         """End a session and close its sockets."""

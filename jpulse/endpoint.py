@@ -7,26 +7,40 @@ import logging
 import re
 import uuid
 from base64 import b64decode
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
 from tornado.iostream import IOStream
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 
 from . import wire
-from .auth import CurrentUser
+from .auth import CurrentUser, SignedIn
 from .connection import Connection
 from .errors import ERROR_TEXTS
 from .namespace import Namespace
 from .store.base import StoreUnavailable
 from .transport import take_over, unmask
-from .web import SESSION_COOKIE, BaseHandler, client_address, origin_allowed, write_failure
+from .web import (
+    SESSION_COOKIE,
+    BaseHandler,
+    access_log,
+    client_address,
+    log_answer,
+    origin_allowed,
+    write_failure,
+)
 
 if TYPE_CHECKING:
     from .app import App
 
-access_log = logging.getLogger("jpulse.access")
 log = logging.getLogger("jpulse.endpoint")
 
 #: The answer of RFC 6455 section 4.2.2.
@@ -145,54 +159,118 @@ class Endpoint(BaseHandler, WebSocketHandler):
 
 class QuickHandshake(HTTPMessageDelegate):
     """
-    Completes the handshake of a guest who asks for nothing unusual, at half the cost of an Endpoint.
+    Completes the handshake of who asks for nothing unusual, at half the cost of an Endpoint.
 
-    No RequestHandler is made, nothing is awaited, and the answer leaves as bytes. Whatever
-    could be refused, or has to wait, goes the long way.
+    No RequestHandler is made, and the answer leaves as bytes. Whatever could be refused
+    goes the long way: it is handed to an Endpoint, which checks all again.
     """
 
-    def __init__(self, app: App, namespace: Namespace, request: HTTPServerRequest, address: str) -> None:
+    def __init__(
+        self, app: App, endpoint: type[Endpoint], request: HTTPServerRequest, cookie: str | None
+    ) -> None:
         self._app = app
-        self._namespace = namespace
+        self._endpoint = endpoint
+        self._namespace = endpoint.namespace
         self._request = request
-        self._address = address
+        self._cookie = cookie
+        #: The Endpoint, for those who need one.
+        self._long_way: HTTPMessageDelegate | None = None
 
-    def headers_received(self, start_line: object, headers: HTTPHeaders) -> None:
-        """Answer 101, and take the socket over."""
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        """Answer 101 and take the socket over, at once or when the session is found."""
+        if self._cookie is None:
+            self._complete("", None)
+            return None
+        return self._find_session(self._cookie, start_line, headers)
+
+    async def _find_session(
+        self, cookie: str, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> None:
+        try:
+            found = await self._app.auth.authenticate(cookie)
+        except StoreUnavailable:
+            found = None
+        if found is not None and self._may_enter(found):
+            self._complete(found.session.id_hash, found.user)
+            return
+        self._long_way = self._app.get_handler_delegate(self._request, self._endpoint)
+        pending = self._long_way.headers_received(start_line, headers)
+        if pending is not None:
+            await pending
+
+    def _may_enter(self, found: SignedIn) -> bool:
+        """Check what may have changed meanwhile too; a session that is to be extended needs a cookie."""
+        app, path = self._app, self._namespace.path
+        return (
+            found.user.has_any(self._namespace.require_roles)
+            and not app.auth.is_extension_due(found.session)
+            and has_places(app)
+            and app.hub.neighbours.hears(path)
+        )
+
+    def _complete(self, session_id: str, user: CurrentUser | None) -> None:
         request = self._request
         stream = cast(HTTP1Connection, request.connection).detach()
         if stream.closed():
             return
-        key = headers["Sec-WebSocket-Key"]
+        key = request.headers["Sec-WebSocket-Key"]
         answer = _SWITCHING % WebSocketProtocol13.compute_accept_value(key).encode()
+        address = client_address(request.remote_ip, request.headers, self._app.config.trusted_proxies)
         if access_log.isEnabledFor(logging.INFO):
-            milliseconds = 1000 * request.request_time()
-            access_log.info("101 GET %s %s %.1f ms", request.path, request.remote_ip, milliseconds)
-        begin(self._app, self._namespace, request, stream, self._address, "", None, answer)
+            log_answer(request, 101, address, user)
+        begin(self._app, self._namespace, request, stream, address, session_id, user, answer)
+
+    # For those who go the long way
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Pass it on."""
+        return self._long_way.data_received(chunk) if self._long_way else None
+
+    def finish(self) -> None:
+        """Pass it on."""
+        if self._long_way:
+            self._long_way.finish()
+
+    def on_connection_close(self) -> None:
+        """Pass it on."""
+        if self._long_way:
+            self._long_way.on_connection_close()
 
 
-def quick_handshake(app: App, namespace: Namespace, request: HTTPServerRequest) -> QuickHandshake | None:
+def quick_handshake(app: App, endpoint: type[Endpoint], request: HTTPServerRequest) -> QuickHandshake | None:
     """Find out whether a request can have the quick handshake; None if it has to go the long way."""
-    headers, hub, config = request.headers, app.hub, app.config
+    headers, namespace = request.headers, endpoint.namespace
+    has_session = SESSION_COOKIE in headers.get("Cookie", "")
     is_plain = (
         request.method == "GET"
-        and not namespace.require_auth
-        and not app.draining
-        and not config.max_connections_per_address
-        and hub.sockets < config.max_connections
-        and SESSION_COOKIE not in headers.get("Cookie", "")
+        and (has_session or not namespace.require_auth)
+        and has_places(app)
         and "Content-Length" not in headers
         and "Transfer-Encoding" not in headers
         and headers.get("Sec-WebSocket-Version") == "13"
         and asks_for_websocket(request)
         and valid_key(headers.get("Sec-WebSocket-Key", ""))
-        and origin_allowed(headers.get("Origin"), request.host, config.allowed_origins)
-        and hub.neighbours.hears(namespace.path)
+        and origin_allowed(headers.get("Origin"), request.host, app.config.allowed_origins)
+        and app.hub.neighbours.hears(namespace.path)
     )
     if not is_plain:
         return None
-    address = client_address(request.remote_ip, headers, config.trusted_proxies)
-    return QuickHandshake(app, namespace, request, address)
+    morsel = request.cookies.get(SESSION_COOKIE) if has_session else None
+    if has_session and morsel is None:
+        return None
+    return QuickHandshake(app, endpoint, request, morsel.value if morsel else None)
+
+
+def has_places(app: App) -> bool:
+    """Tell whether anybody is let in; limits per address are looked at on the long way."""
+    config = app.config
+    return (
+        not app.draining
+        and not config.max_connections_per_address
+        and app.hub.sockets < config.max_connections
+    )
 
 
 def begin(

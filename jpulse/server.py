@@ -26,6 +26,7 @@ from .prefork import Lifeline, Supervisor
 from .private_redis import PrivateRedis
 from .settings import Settings
 from .store.sqlite import fold_log
+from .websocket import OPEN
 
 log = logging.getLogger("jpulse.server")
 
@@ -297,6 +298,8 @@ async def _close_spread(app: App, hurry: asyncio.Event) -> None:
     pace = min(MAX_PACE_SECONDS, SPREAD * app.config.drain_seconds / len(connections))
     started = time.monotonic()
     for number, connection in enumerate(connections):
+        if connection.state is not OPEN:
+            continue
         connection.close(CloseCode.RESTART, "The server restarts")
         ahead = started + (number + 1) * pace - time.monotonic()
         # Many connections are closed a few at a time: a sleep is not shorter than a turn of the loop.

@@ -11,7 +11,7 @@ from http.client import responses
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
-from tornado.httputil import HTTPHeaders
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler, stream_request_body
 
 from . import __version__, wire
@@ -23,6 +23,7 @@ from .store.base import Session, StoreUnavailable
 if TYPE_CHECKING:
     from .app import App
 
+access_log = logging.getLogger("jpulse.access")
 log = logging.getLogger("jpulse.web")
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -349,6 +350,28 @@ def write_failure(handler: RequestHandler, status: int, error: str, **fields: An
     handler.set_header("Content-Type", "application/json; charset=UTF-8")
     handler.set_header("Cache-Control", "no-store")
     handler.finish(wire.failure(error, status, **fields))
+
+
+def log_answer(request: HTTPServerRequest, status: int, address: str, user: CurrentUser | None) -> None:
+    """Write the access log: a fault of ours as an error, what clients get wrong as information."""
+    seconds = request.request_time()
+    access_log.log(
+        logging.ERROR if status >= 500 and status != 503 else logging.INFO,
+        "%d %s %s %s %.1f ms",
+        status,
+        request.method,
+        request.path,
+        address,
+        1000 * seconds,
+        extra={
+            "method": request.method,
+            "path": request.path,
+            "status": status,
+            "seconds": round(seconds, 6),
+            "address": address,
+            "user": user.username if user else "",
+        },
+    )
 
 
 def _message_of(error: BaseException | None, status: int) -> str:
