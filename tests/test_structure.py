@@ -27,16 +27,19 @@ PACKAGE = ROOT / "jpulse"
 PURE = (
     *("errors", "settings", "names", "wire", "activity", "stats", "bridge.base", "bridge.local"),
     *("websocket", "connection", "hub", "namespace", "cluster", "heartbeat", "timers", "auth", "users"),
-    *("store.base", "store.sqlite", "bridge.link", "bridge.redis", "prefork", "private_redis"),
+    *("store.base", "store.sqlite", "store.redis_notes", "bridge.link", "bridge.redis", "prefork"),
+    *("private_redis", "metrics", "overview", "admin"),
 )
 #: Calls go down: each of these imports none that stands right of it.
 ORDER = (
     *("errors", "settings", "names", "wire", "activity", "stats", "bridge.base", "bridge.local"),
-    *("websocket", "connection", "hub", "namespace", "cluster", "heartbeat", "timers", "transport"),
+    *("websocket", "connection", "hub", "namespace", "cluster", "metrics", "timers", "overview"),
+    *("heartbeat", "transport"),
     *("store.base", "store.checks", "store.sqlite", "store.mongo", "store.redis_notes", "bridge.link"),
     *(
         "bridge.redis",
         "auth",
+        "admin",
         "users",
         "web",
         "endpoint",
