@@ -49,6 +49,9 @@ ASK_SECONDS = 1.0
 SETTLE_SECONDS = 3 * SNAPSHOT_SECONDS
 #: A namespace without clients is heard for so long, since they may come back.
 LINGER_SECONDS = 2.0
+HOUR_SECONDS = 3600.0
+#: Processes that have ended whose counts are kept; those of the oldest are let go of first.
+MAX_RETIRED = 1000
 #: What a dead process has sent is recognised for so long, should it be alive after all.
 REMEMBER_SECONDS = 600.0
 
@@ -96,6 +99,22 @@ class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
     #: What was added to the activity log, newest first, and how much more was.
     activity: list[Entry] = []
     activity_skipped: int = 0
+
+
+class Retired(msgspec.Struct, array_like=True):
+    """What a process had counted when it ended: its clients are gone, what they said was said."""
+
+    #: How long ago that was; where it is kept, since when.
+    age: float
+    figures: dict[str, Figures]
+
+    def now(self, path: str, now: float) -> Figures | None:
+        """The figures of a namespace, of which more and more is longer ago than an hour."""
+        figures = self.figures.get(path)
+        if figures is None:
+            return None
+        left = max(0.0, 1.0 - (now - self.age) / HOUR_SECONDS)
+        return msgspec.structs.replace(figures, per_hour=round(figures.per_hour * left))
 
 
 class Peer:
@@ -171,6 +190,8 @@ class Cluster:
         self._missing: int | None = None
         self._ticked_at: float | None = None
         self._departed: dict[bytes, float] = {}
+        #: By instance, so that nobody is counted twice; `age` is the time of the end here.
+        self._retired: dict[bytes, Retired] = {}
         #: True when the goodbye is said: who heard it would take another word for a new process.
         self._ended = False
         #: What others' activity logs have, newest first, also of processes that have ended.
@@ -290,6 +311,10 @@ class Cluster:
             self._on_snapshot(packet.sender, msgspec.msgpack.decode(packet.payload, type=Snapshot))
         elif packet.kind == Kind.WANTED:
             self._tell_all(packet.target, ALL_LOGGED if packet.payload == NEWCOMER else NOTHING)
+            if packet.payload == NEWCOMER:
+                self._tell_retired(packet.target)
+        elif packet.kind == Kind.RETIRED:
+            self._on_retired(packet.payload)
         elif packet.kind == Kind.GOODBYE:
             self._forget(packet.sender)
         else:
@@ -352,6 +377,8 @@ class Cluster:
         if peer is None:
             peer = self.peers[instance] = Peer(instance, self._clock())
             self._departed.pop(instance, None)
+            # Silent, but not dead: it counts for itself.
+            self._retired.pop(instance, None)
             self.complete = False
             log.debug("process %s is there", instance.hex())
         peer.heard_at = self._clock()
@@ -362,6 +389,29 @@ class Cluster:
         if peer is not None:
             self._empty(peer)
             self._departed[instance] = self._clock()
+            self._retire(instance, self._clock(), peer.figures)
+
+    def _retire(self, instance: bytes, when: float, figures: dict[str, Figures]) -> None:
+        """Keep what a process had counted, without its last minutes one by one."""
+        kept = {path: msgspec.structs.replace(each, series=[]) for path, each in figures.items()}
+        self._retired[instance] = Retired(when, kept)
+        while len(self._retired) > MAX_RETIRED:
+            del self._retired[next(iter(self._retired))]
+
+    def _tell_retired(self, topic: str) -> None:
+        """Tell a newcomer what those had counted who ended before it came."""
+        now = self._clock()
+        told = {
+            instance.hex(): Retired(now - each.age, each.figures) for instance, each in self._retired.items()
+        }
+        if told:
+            self._bridge.publish(topic, Kind.RETIRED, msgspec.msgpack.encode(told))
+
+    def _on_retired(self, payload: bytes) -> None:
+        for name, told in msgspec.msgpack.decode(payload, type=dict[str, Retired]).items():
+            instance = bytes.fromhex(name)
+            if instance not in self.peers and instance not in self._retired:
+                self._retire(instance, self._clock() - told.age, told.figures)
 
     def _empty(self, peer: Peer) -> None:
         for path, clients in peer.clients.items():
@@ -439,7 +489,8 @@ class Cluster:
                 self._bridge.unsubscribe(namespace_topic(path))
 
     def say_goodbye(self) -> None:
-        """Tell the others that this process ends."""
+        """Tell the others what this process has counted in the end, and that it ends."""
+        self._publish(ALL, Kind.SNAPSHOT, self._snapshot(whole=True, log=NEWS))
         self._bridge.publish(ALL, Kind.GOODBYE, b"")
         self._ended = True
 
@@ -477,10 +528,16 @@ class Cluster:
             figures = peer.figures.get(path)
             if figures is not None:
                 yield figures
+        now = self._clock()
+        for retired in self._retired.values():
+            figures = retired.now(path, now)
+            if figures is not None:
+                yield figures
 
     def paths(self) -> set[str]:
         """The namespaces of which other processes have told figures."""
-        return {path for peer in self.peers.values() for path in peer.figures}
+        living = {path for peer in self.peers.values() for path in peer.figures}
+        return living | {path for retired in self._retired.values() for path in retired.figures}
 
     def snapshots(self) -> Iterator[tuple[bytes, Snapshot, float]]:
         """The last snapshot of each other process, with its instance id and its age in seconds."""

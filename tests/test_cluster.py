@@ -156,7 +156,7 @@ def test_newcomer_learns_of_all(net: Net) -> None:
 
 
 def test_goodbye(net: Net) -> None:
-    """Of a process that says goodbye nothing is left at once."""
+    """Of a process that says goodbye nobody is left at once; what was said was said."""
     one, two = net.settled(2)
     one.connect("ann", "ann")
     one.chat.broadcast(NEWS)
@@ -166,8 +166,7 @@ def test_goodbye(net: Net) -> None:
     net.settle()
     assert counts([two]) == [0]
     assert two.cluster.others() == 0
-    assert two.registry.get_stats()["totalMessages"] == 0
-    assert list(two.cluster.figures_of(CHAT)) == []
+    assert two.registry.get_stats()["totalMessages"] == 1
 
 
 def test_nothing_after_goodbye(net: Net) -> None:
@@ -183,7 +182,7 @@ def test_nothing_after_goodbye(net: Net) -> None:
 
 
 def test_silent_process(net: Net) -> None:
-    """A process that died counts until FORGET_SECONDS after its last word, and not longer."""
+    """The clients of a process that died count until FORGET_SECONDS after its last word, and not longer."""
     one, two = net.settled(2)
     one.connect("ann", "ann")
     one.chat.broadcast(NEWS)
@@ -192,7 +191,7 @@ def test_silent_process(net: Net) -> None:
     net.pass_seconds(int(FORGET_SECONDS) - 1)
     assert (counts([two]), two.registry.get_stats()["totalMessages"]) == ([1], 1)
     net.pass_seconds(1)
-    assert (counts([two]), two.registry.get_stats()["totalMessages"]) == ([0], 0)
+    assert (counts([two]), two.registry.get_stats()["totalMessages"]) == ([0], 1)
     assert two.cluster.others() == 0
     assert two.chat.get_stats()["activeUsers"] == 0
     assert two.cluster.owner_of("ann") is None
@@ -1032,8 +1031,8 @@ def test_figures_are_those_of_the_namespace(net: Net) -> None:
 def test_missed_messages_are_told(net: Net) -> None:
     """A namespace that missed messages of another process is told so at the next tick, once."""
     one, two = net.settled(2)
-    one.connect(CHAT, "ann")
-    two.connect(CHAT, "bob")
+    one.connect("ann")
+    two.connect("bob")
     net.pass_seconds(2)
     missed: list[str] = []
     two.cluster.on_missed = missed.append
@@ -1044,3 +1043,61 @@ def test_missed_messages_are_told(net: Net) -> None:
     assert missed == []
     net.pass_seconds(3)
     assert missed == [CHAT]
+
+
+def totals(process: Process) -> tuple[int, int]:
+    """Messages in all and in the last hour, of the chat over all processes."""
+    stats = process.chat.get_stats()
+    return stats["totalMessages"], stats["messagesPerHour"]
+
+
+@pytest.mark.parametrize("how", ["goodbye", "killed"])
+def test_counts_outlive_a_process(net: Net, how: str) -> None:
+    """What a process had counted is counted still when it has ended; its clients are not."""
+    one, two = net.settled(2)
+    two.connect("bob")
+    for _ in range(5):
+        two.chat.broadcast({"type": "said"})
+    net.pass_seconds(2)
+    if how == "goodbye":
+        two.chat.broadcast({"type": "said", "text": "at the last moment"})
+        two.cluster.say_goodbye()
+        net.settle()
+    two.kill()
+    net.pass_seconds(12)
+    assert totals(one) == ((6, 6) if how == "goodbye" else (5, 5))
+    assert one.chat.client_count == 0
+    three = net.process()
+    net.settle()
+    net.pass_seconds(2)
+    assert totals(three) == totals(one)
+
+
+def test_counts_of_who_was_only_silent(net: Net) -> None:
+    """Who was taken for dead and speaks again is not counted twice."""
+    one, two = net.settled(2)
+    two.chat.broadcast({"type": "said"})
+    net.pass_seconds(2)
+    two.paused = True
+    net.pass_seconds(15)
+    assert totals(one) == (1, 1)
+    two.paused = False
+    net.pass_seconds(3)
+    assert totals(one) == (1, 1)
+    assert len(one.cluster.peers) == 1
+
+
+def test_hour_of_a_dead_process_passes(net: Net) -> None:
+    """What a dead process had counted in its last hour counts less and less in the next."""
+    one, two = net.settled(2)
+    for _ in range(100):
+        two.chat.broadcast({"type": "said"})
+    net.pass_seconds(2)
+    two.cluster.say_goodbye()
+    net.settle()
+    two.kill()
+    assert totals(one) == (100, 100)
+    net.now += 1800
+    assert totals(one) == (100, 50)
+    net.now += 1800
+    assert totals(one) == (100, 0)

@@ -53,12 +53,17 @@ class Kind(IntEnum):
     QUESTION = 11
     ANSWER = 12
     ORDER = 13
+    #: What processes that have ended had counted; `cluster` has the shape.
+    RETIRED = 14
 
 
 KINDS = frozenset(Kind)
 #: Worth nothing later: not kept while the bridge is down.
 FLEETING = frozenset(
-    (Kind.PRESENCE, Kind.SNAPSHOT, Kind.WANTED, Kind.CANARY, Kind.QUESTION, Kind.ANSWER, Kind.ORDER)
+    (
+        *(Kind.PRESENCE, Kind.SNAPSHOT, Kind.WANTED, Kind.CANARY),
+        *(Kind.QUESTION, Kind.ANSWER, Kind.ORDER, Kind.RETIRED),
+    )
 )
 
 
