@@ -23,6 +23,7 @@ from .bridge.local import LocalBridge
 from .cluster import SNAPSHOT_SECONDS, Cluster
 from .endpoint import Endpoint, make_endpoint, quick_handshake
 from .errors import ClientError, SettingsError
+from .garbage import GarbageCare
 from .heartbeat import Heartbeat
 from .hub import Hub
 from .namespace import PREFIX, Namespace, NamespaceHandler, Registry
@@ -111,6 +112,7 @@ class App(Application):
         self.auth = Auth(store, config.session_seconds, self.hub)
         self.websockets = Registry(self.hub, config, self)
         self.lag = LoopLag()
+        self.garbage = GarbageCare()
         self.overview = Overview(self.websockets, self.hub, bridge, self.lag)
         self.cluster = Cluster(self.hub, bridge, self.overview.report)
         self.admin = Admin(self.websockets, self.hub, bridge, self.cluster, self.auth)
@@ -175,6 +177,7 @@ class App(Application):
         for timer in self._timers:
             timer.start()
         self.lag.start()
+        self.garbage.start()
 
     async def _patiently(self, work: Callable[[], Awaitable[object]]) -> None:
         """Do what the store is needed for, next time if it does not answer now."""
@@ -199,6 +202,7 @@ class App(Application):
 
     def _every_second(self) -> None:
         self.overview.count_second()
+        self.garbage.tick(self.hub.sockets)
         self.websockets.activity.prune(time.time())
         if self.hub.neighbours is self.cluster:
             self.cluster.tick()
