@@ -43,7 +43,7 @@ def test_growth(care: GarbageCare) -> None:
 
 
 def test_half_of_them_gone(care: GarbageCare) -> None:
-    """When half of the connections are gone everything is looked at again, so that no cycle stays for ever."""
+    """When half of the connections are gone everything is looked at again: no cycle stays for ever."""
     care.tick(4 * STEP)
     care.tick(2 * STEP)
     assert gc.get_freeze_count() > 0
