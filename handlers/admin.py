@@ -146,6 +146,8 @@ class Action(AdminPage):
     def done(self, key: str, what: str, *details: object) -> None:
         """Write it to the log, and go back to the page."""
         who, path = self.ctx["username"], self.get_body_argument("path", "")
+        if self.app.websockets.find(path) is None:
+            path = ""
         extra = {"user": who, "address": self.client_address, "namespace": path}
         log.info("%s " + what, who, *details, extra=extra)
         page, fields = (NAMESPACE_PAGE, {"path": path}) if path else (STATS_PAGE, {})

@@ -39,15 +39,18 @@ class Question(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """What one process answers."""
+    """What one process answers to a question or an order."""
 
     id: str
-    connections: list[dict[str, Any]]
+    connections: list[dict[str, Any]] = []
+    #: False if there was nothing to do as told.
+    done: bool = True
 
 
 class Order(msgspec.Struct):
     """Tells one process to close a connection, or, without one, to drain."""
 
+    id: str
     serial: int = 0
     code: int = 0
 
@@ -62,7 +65,7 @@ class Admin:
         self._cluster = cluster
         self._auth = auth
         #: Answers that are awaited, by the id of the question.
-        self._asked: dict[str, asyncio.Queue[list[dict[str, Any]]]] = {}
+        self._asked: dict[str, asyncio.Queue[Answer]] = {}
 
     async def connections(self, path: str) -> list[dict[str, Any]]:
         """
@@ -77,15 +80,21 @@ class Admin:
         if not others:
             return result
         question = Question(secrets.token_hex(8), path)
+        for answer in await self._ask(ALL, Kind.QUESTION, question, others):
+            result += answer.connections
+        return result
+
+    async def _ask(self, topic: str, kind: Kind, question: Question | Order, count: int) -> list[Answer]:
+        """Send a question or an order, and wait for so many answers, a second at most."""
         answers = self._asked[question.id] = asyncio.Queue()
-        self._bridge.publish(
-            ALL, Kind.QUESTION, msgspec.json.encode(question), own_topic(self._bridge.instance)
-        )
+        own = own_topic(self._bridge.instance)
+        self._bridge.publish(topic, kind, msgspec.json.encode(question), own)
+        result: list[Answer] = []
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    for _ in range(others):
-                        result += await answers.get()
+                    while len(result) < count:
+                        result.append(await answers.get())
         finally:
             del self._asked[question.id]
         return result
@@ -129,11 +138,10 @@ class Admin:
         return namespace
 
     async def close(self, connection_id: str, code: int) -> None:
-        """Close one connection; ClientError 404 if its process is gone."""
+        """Close one connection; ClientError 404 if it is gone."""
         instance, _, serial = connection_id.partition("-")
-        if not serial.isdecimal():
-            raise ClientError("There is no such connection", 404)
-        self._order(instance, Order(int(serial), code))
+        if not serial.isdecimal() or not await self._order(instance, int(serial), code):
+            raise ClientError("This connection is gone; it ended a moment ago", 404)
 
     async def sign_out(self, username: str) -> None:
         """End every session of a user, and close the sockets of all."""
@@ -141,17 +149,19 @@ class Admin:
 
     async def drain(self, instance: str) -> None:
         """Let a process end as after SIGTERM; ClientError 404 if it is gone."""
-        self._order(instance, Order())
+        if not await self._order(instance):
+            raise ClientError("This process is gone; another may have taken its place", 404)
 
-    def _order(self, instance: str, order: Order) -> None:
+    async def _order(self, instance: str, serial: int = 0, code: int = 0) -> bool:
+        """Let a process do something; False if it is gone, or finds nothing to do."""
+        order = Order(secrets.token_hex(8), serial, code)
         if instance == self._bridge.instance.hex():
-            self._obey(order)
-            return
-        known = {peer.hex() for peer in self._cluster.peers}
+            return self._obey(order)
+        known = {peer.hex(): peer for peer in self._cluster.peers}
         if instance not in known:
-            raise ClientError("There is no such process any more", 404)
-        topic = own_topic(bytes.fromhex(instance))
-        self._bridge.publish(topic, Kind.ORDER, msgspec.json.encode(order))
+            return False
+        answers = await self._ask(own_topic(known[instance]), Kind.ORDER, order, 1)
+        return any(answer.done for answer in answers)
 
     # From other processes
 
@@ -160,21 +170,27 @@ class Admin:
         if packet.kind == Kind.QUESTION:
             question = msgspec.json.decode(packet.payload, type=Question)
             answer = Answer(question.id, self._own_connections(question.path))
-            self._bridge.publish(packet.target, Kind.ANSWER, msgspec.json.encode(answer))
+            self._answer(packet, answer)
         elif packet.kind == Kind.ANSWER:
             given = msgspec.json.decode(packet.payload, type=Answer)
             if given.id in self._asked:
-                self._asked[given.id].put_nowait(given.connections)
+                self._asked[given.id].put_nowait(given)
         elif packet.kind == Kind.ORDER:
-            self._obey(msgspec.json.decode(packet.payload, type=Order))
+            order = msgspec.json.decode(packet.payload, type=Order)
+            self._answer(packet, Answer(order.id, done=self._obey(order)))
 
-    def _obey(self, order: Order) -> None:
+    def _answer(self, packet: Packet, answer: Answer) -> None:
+        self._bridge.publish(packet.target, Kind.ANSWER, msgspec.json.encode(answer))
+
+    def _obey(self, order: Order) -> bool:
         if not order.serial:
             log.warning("an administrator lets this process drain")
             os.kill(os.getpid(), signal.SIGTERM)
-            return
-        for connection in _with_serial(self._hub, order.serial):
+            return True
+        found = _with_serial(self._hub, order.serial)
+        for connection in found:
             connection.close(order.code, "Closed by an administrator")
+        return bool(found)
 
 
 def _with_serial(hub: Hub, serial: int) -> Collection[Connection]:

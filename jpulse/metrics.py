@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
+import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -44,8 +45,25 @@ class Process(NamedTuple):
 def render(processes: Iterable[Process]) -> bytes:
     """Write all figures in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector([_bounded(each) for each in processes]))
+    registry.register(_Collector([_bounded(each) for each in _with_names_of_their_own(processes)]))
     return generate_latest(registry)
+
+
+def _with_names_of_their_own(processes: Iterable[Process]) -> Iterator[Process]:
+    """
+    Tell predecessors by their process id too.
+
+    While a worker drains its successor has the same name, and a dead one's is known for
+    some seconds. Two series with the same labels would void the whole scrape.
+    """
+    taken = set()
+    for process in sorted(processes, key=lambda each: each.snapshot.uptime):
+        snapshot = process.snapshot
+        if snapshot.name in taken:
+            named = msgspec.structs.replace(snapshot, name=f"{snapshot.name}/{snapshot.pid}")
+            process = Process(named, process.figures)
+        taken.add(process.snapshot.name)
+        yield process
 
 
 def _bounded(process: Process) -> Process:

@@ -39,6 +39,9 @@ class Overview:
         self.name = self._host
         #: Handshakes that were refused, by reason.
         self.refusals: Counter[str] = Counter()
+        #: What the others know of this process, and of its namespaces.
+        self._told: Snapshot | None = None
+        self._told_figures: dict[str, Figures] = {}
         self._mark = 0
         #: When how many messages had been counted in all.
         self._totals: deque[tuple[float, int]] = deque(maxlen=RATE_SECONDS + 1)
@@ -49,6 +52,8 @@ class Overview:
         """What the other processes are told of this one; see `Cluster`."""
         snapshot = self.snapshot()
         snapshot.figures = self._registry.figures(whole=whole)
+        self._told = snapshot
+        self._told_figures |= snapshot.figures
         snapshot.activity, snapshot.activity_skipped = self._logged(log)
         return snapshot
 
@@ -123,11 +128,22 @@ class Overview:
         return kept + own.left_out(now) + cluster.activity_skipped()
 
     def get_metrics(self, cluster: Cluster) -> bytes:
-        """Tell all figures in Prometheus' text format."""
-        now = time.time()
-        own = {each.path: each.stats.figures(now) for each in self._registry if not each.hidden}
+        """
+        Tell all figures in Prometheus' text format.
+
+        With others there, this process tells of itself what it has told them: counters
+        must not fall when the next scrape is answered by another process.
+        """
+        if cluster.others() and self._told is not None:
+            own = metrics.Process(self._told, dict(self._told_figures))
+        else:
+            now = time.time()
+            own = metrics.Process(
+                self.snapshot(),
+                {each.path: each.stats.figures(now) for each in self._registry if not each.hidden},
+            )
         others = [metrics.Process(peer.snapshot, peer.figures) for peer in cluster.peers.values()]
-        return metrics.render([metrics.Process(self.snapshot(), own), *others])
+        return metrics.render([own, *others])
 
     def _figures(self, cluster: Cluster, path: str, now: float) -> Iterable[Figures]:
         namespace = self._registry.find(path)

@@ -196,7 +196,9 @@ class BaseHandler(RequestHandler):
         if self.request.path.startswith(API_PREFIX):
             write_failure(self, status_code, _message_of(error, status_code))
         else:
-            self._write_error_page(status_code, _message_of(error, status_code))
+            self._write_error_page(
+                status_code, _message_of(error, status_code), is_told=isinstance(error, ClientError)
+            )
 
     def _methods(self) -> list[str]:
         """The methods that this handler answers."""
@@ -207,8 +209,9 @@ class BaseHandler(RequestHandler):
         """Answer as to GET; Tornado leaves the body out."""
         return self.get(*args, **kwargs)
 
-    def _write_error_page(self, status: int, message: str) -> None:
-        page = f"errors/{status}.html" if status in (404, 500) else "errors/error.html"
+    def _write_error_page(self, status: int, message: str, *, is_told: bool) -> None:
+        """Show what went wrong; a handler that has said so knows more than the page of the status does."""
+        page = f"errors/{status}.html" if status in (404, 500) and not is_told else "errors/error.html"
         reason = responses.get(status, "Error")
         self.finish(self.render_string(page, status=status, reason=reason, message=message))
 

@@ -133,6 +133,18 @@ def test_processes_stand_side_by_side() -> None:
     assert value(found, "jpulse_connects_total", process="a:1/1", namespace="/api/1/ws/chat") == 4
 
 
+def test_successor_with_the_same_name() -> None:
+    """Two processes of one name, of which one drains, have different labels; the younger keeps the name."""
+    young, old = (
+        Process(Snapshot(name="a:1/0", pid=pid, uptime=uptime), {"/api/1/ws/chat": Figures(connects=pid)})
+        for pid, uptime in ((12, 1.0), (11, 500.0))
+    )
+    for order in ([young, old], [old, young]):
+        found = samples(render(order).decode())
+        assert value(found, "jpulse_connects_total", process="a:1/0", namespace="/api/1/ws/chat") == 12
+        assert value(found, "jpulse_connects_total", process="a:1/0/11", namespace="/api/1/ws/chat") == 11
+
+
 # Who may read it
 
 
