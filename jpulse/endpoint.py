@@ -62,6 +62,10 @@ class Endpoint(BaseHandler, WebSocketHandler):
 
     namespace: ClassVar[Namespace]
 
+    def initialize(self, unavailable: StoreUnavailable | None = None) -> None:
+        """Take what is known of the store already: it is not asked twice."""
+        self._unavailable = unavailable
+
     def set_default_headers(self) -> None:
         """Answer with few headers: nothing here is shown as a page."""
         self.clear_header("Server")
@@ -87,6 +91,8 @@ class Endpoint(BaseHandler, WebSocketHandler):
         """Read the session that the handshake brought; refuse with 401 or 403 who may not come in."""
         self.current_user = None
         try:
+            if self._unavailable is not None:
+                raise self._unavailable
             await self.load_session()
         except StoreUnavailable as error:
             log.warning("%s: handshake refused: %s", self.namespace.path, error)
@@ -188,14 +194,15 @@ class QuickHandshake(HTTPMessageDelegate):
     async def _find_session(
         self, cookie: str, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> None:
+        found, known = None, {}
         try:
             found = await self._app.auth.authenticate(cookie)
-        except StoreUnavailable:
-            found = None
+        except StoreUnavailable as error:
+            known["unavailable"] = error
         if found is not None and self._may_enter(found):
             self._complete(found.session.id_hash, found.user)
             return
-        self._long_way = self._app.get_handler_delegate(self._request, self._endpoint)
+        self._long_way = self._app.get_handler_delegate(self._request, self._endpoint, known)
         pending = self._long_way.headers_received(start_line, headers)
         if pending is not None:
             await pending
