@@ -382,7 +382,8 @@ class Connection(BaseConnection):
         path = self.namespace.path
         if isinstance(error, ClientError):
             code, text = error.code, _text_of(error)
-            log.info("%s: refused client %s: %s", path, self.client_id, text, extra=self.log_fields)
+            # Not at info: the text may quote what the client sent, and comes with each of its messages.
+            log.debug("%s: refused client %s: %s", path, self.client_id, text, extra=self.log_fields)
         else:
             log.error(
                 "%s: a handler failed for client %s",

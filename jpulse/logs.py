@@ -83,6 +83,13 @@ class JsonFormatter(BaseJsonFormatter):
 _BARE = ("created", "process", "levelname", "name", "msg", "args", "exc_info", "exc_text", "stack_info")
 
 
+def without_quotation(record: logging.LogRecord) -> bool:
+    """Leave out what Tornado quotes of a malformed request: it may be a header with a session in it."""
+    if isinstance(record.msg, str) and record.msg.startswith("Malformed HTTP message") and record.args:
+        record.msg, record.args = "Malformed HTTP message from %s", (record.args[0],)  # type: ignore[index]
+    return True
+
+
 def set_up_logging(config: Settings) -> None:
     """Log to standard error, at the level and in the format that the settings tell."""
     handler = logging.StreamHandler(sys.stderr)
@@ -90,3 +97,4 @@ def set_up_logging(config: Settings) -> None:
         JsonFormatter() if config.log_format == "json" else TextFormatter(show_pid=config.processes != 1)
     )
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
+    logging.getLogger("tornado.general").addFilter(without_quotation)

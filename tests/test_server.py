@@ -524,3 +524,12 @@ def test_requester_that_left(serve: Callable[..., Server], tmp_path: Path) -> No
         client.send(b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n")
         server.wait_for_log("asked")
     assert server.stop() == 0
+
+
+def test_malformed_header_is_not_quoted(server: Server) -> None:
+    """A header for which a request is refused does not come into the log: it may be a session."""
+    with RawClient(server.port, shake_hands=False) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\nCookie: jpulse_session=SECRET\0\r\n\r\n")
+        assert client.read_head()[0] == 400
+    server.wait_for_log("Malformed HTTP message from")
+    assert "SECRET" not in server.log
