@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -49,7 +50,6 @@ ASK_SECONDS = 1.0
 SETTLE_SECONDS = 3 * SNAPSHOT_SECONDS
 #: A namespace without clients is heard for so long, since they may come back.
 LINGER_SECONDS = 2.0
-HOUR_SECONDS = 3600.0
 #: Processes that have ended whose counts are kept; those of the oldest are let go of first.
 MAX_RETIRED = 1000
 #: What a dead process has sent is recognised for so long, should it be alive after all.
@@ -108,13 +108,12 @@ class Retired(msgspec.Struct, array_like=True):
     age: float
     figures: dict[str, Figures]
 
-    def now(self, path: str, now: float) -> Figures | None:
-        """The figures of a namespace, of which more and more is longer ago than an hour."""
+    def at(self, path: str, now: float) -> Figures | None:
+        """The figures of a namespace, with the messages of the hour before `now` (seconds since 1970)."""
         figures = self.figures.get(path)
         if figures is None:
             return None
-        left = max(0.0, 1.0 - (now - self.age) / HOUR_SECONDS)
-        return msgspec.structs.replace(figures, per_hour=round(figures.per_hour * left))
+        return msgspec.structs.replace(figures, per_hour=figures.hour_until(now))
 
 
 class Peer:
@@ -312,7 +311,7 @@ class Cluster:
         elif packet.kind == Kind.WANTED:
             self._tell_all(packet.target, ALL_LOGGED if packet.payload == NEWCOMER else NOTHING)
             if packet.payload == NEWCOMER:
-                self._tell_retired(packet.target)
+                self._tell_retired(packet.target, self._retired)
         elif packet.kind == Kind.RETIRED:
             self._on_retired(packet.payload)
         elif packet.kind == Kind.GOODBYE:
@@ -398,19 +397,19 @@ class Cluster:
         while len(self._retired) > MAX_RETIRED:
             del self._retired[next(iter(self._retired))]
 
-    def _tell_retired(self, topic: str) -> None:
-        """Tell a newcomer what those had counted who ended before it came."""
+    def _tell_retired(self, topic: str, retired: dict[bytes, Retired]) -> None:
+        """Tell what those had counted who have ended, for who came after that, or never heard of them."""
         now = self._clock()
-        told = {
-            instance.hex(): Retired(now - each.age, each.figures) for instance, each in self._retired.items()
-        }
+        told = {instance.hex(): Retired(now - each.age, each.figures) for instance, each in retired.items()}
         if told:
             self._bridge.publish(topic, Kind.RETIRED, msgspec.msgpack.encode(told))
 
     def _on_retired(self, payload: bytes) -> None:
         for name, told in msgspec.msgpack.decode(payload, type=dict[str, Retired]).items():
             instance = bytes.fromhex(name)
-            if instance not in self.peers and instance not in self._retired:
+            # This process itself, if it was silent and thought dead.
+            known = instance == self._bridge.instance or instance in self.peers or instance in self._retired
+            if not known:
                 self._retire(instance, self._clock() - told.age, told.figures)
 
     def _empty(self, peer: Peer) -> None:
@@ -475,6 +474,8 @@ class Cluster:
                 level, "process %s is silent and counts no more", peer.snapshot.name or peer.instance.hex()
             )
             self._forget(peer.instance)
+            # Its successor came before that, and was not told of it as one that has ended.
+            self._tell_retired(ALL, {peer.instance: self._retired[peer.instance]})
         for instance in [each for each, when in self._departed.items() if now - when >= REMEMBER_SECONDS]:
             del self._departed[instance]
             self._bridge.forget(instance)
@@ -522,15 +523,15 @@ class Cluster:
 
     # Figures
 
-    def figures_of(self, path: str) -> Iterator[Figures]:
-        """What the other processes have counted in a namespace."""
+    def figures_of(self, path: str, now: float | None = None) -> Iterator[Figures]:
+        """What the others have counted in a namespace, those that have ended too; `now` is since 1970."""
         for peer in self.peers.values():
             figures = peer.figures.get(path)
             if figures is not None:
                 yield figures
-        now = self._clock()
+        now = time.time() if now is None else now
         for retired in self._retired.values():
-            figures = retired.now(path, now)
+            figures = retired.at(path, now)
             if figures is not None:
                 yield figures
 

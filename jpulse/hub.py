@@ -131,7 +131,7 @@ class Neighbours(Protocol):
     def owner_of(self, client_id: str) -> str | None:
         """The mark of the session that uses a client id in another process; None if none does."""
 
-    def figures_of(self, path: str) -> Iterable[Figures]:
+    def figures_of(self, path: str, now: float | None = None) -> Iterable[Figures]:
         """What the other processes have counted in a namespace."""
 
     def paths(self) -> Collection[str]:
@@ -165,7 +165,7 @@ class NoNeighbours:
     def owner_of(self, client_id: str) -> None:
         """Nobody is elsewhere."""
 
-    def figures_of(self, path: str) -> Iterable[Figures]:
+    def figures_of(self, path: str, now: float | None = None) -> Iterable[Figures]:
         """Nobody else counts."""
         return ()
 

@@ -210,7 +210,7 @@ class Namespace:
         own = Figures(
             total=stats.total, per_hour=stats.messages_per_hour(now), last_activity=stats.last_activity
         )
-        return describe(self.path, [own, *self.hub.neighbours.figures_of(self.path)], self.members, now)
+        return describe(self.path, [own, *self.hub.neighbours.figures_of(self.path, now)], self.members, now)
 
     def tell_bridge(self, state: str) -> None:
         """Call `on_bridge`; what it raises is logged."""
@@ -365,7 +365,8 @@ class Registry:
         self._told: dict[str, tuple[int, ...]] = {}
         self._namespaces: dict[str, Namespace] = {}
         self.activity = ActivityLog(settings.max_log_entries)
-        self._started = time.monotonic()
+        #: Monotonic time; a server with several processes sets it to its own start.
+        self.started = time.monotonic()
 
     def register(self, handler_class: type[NamespaceHandler]) -> NamespaceHandler:
         """
@@ -448,8 +449,8 @@ class Registry:
 
     @property
     def uptime(self) -> float:
-        """Seconds since this process was started."""
-        return time.monotonic() - self._started
+        """Seconds since the server was started."""
+        return time.monotonic() - self.started
 
     def figures(self, *, whole: bool) -> dict[str, Figures]:
         """What this process has counted; of all namespaces, or of those where something happened since."""
@@ -474,7 +475,9 @@ class Registry:
         neighbours = self._hub.neighbours
         namespaces = [each.get_stats(now) for each in self._namespaces.values() if not each.hidden]
         for path in sorted(set(neighbours.paths()) - self._namespaces.keys()):
-            namespaces.append(describe(path, neighbours.figures_of(path), self._hub.members_of(path), now))
+            namespaces.append(
+                describe(path, neighbours.figures_of(path, now), self._hub.members_of(path), now)
+            )
         return {
             "uptime": round(max(self.uptime, neighbours.longest_uptime()), 3),
             "totalMessages": sum(each["totalMessages"] for each in namespaces),

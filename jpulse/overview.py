@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Any
 
+from msgspec.structs import replace
+
 from . import metrics
 from .activity import Entry
 from .bridge.base import Bridge
@@ -35,6 +37,7 @@ class Overview:
         self._bridge = bridge
         self._lag = lag
         self._host = socket.gethostname()
+        self._started = monotonic()
         #: The same after a restart; a server that knows its port and its number adds them.
         self.name = self._host
         #: Handshakes that were refused, by reason.
@@ -63,7 +66,7 @@ class Overview:
             pid=os.getpid(),
             host=self._host,
             name=self.name,
-            uptime=self._registry.uptime,
+            uptime=monotonic() - self._started,
             sockets=self._hub.sockets,
             outbox_bytes=sum(each.queued_bytes for each in self._hub.connections()),
             messages_per_second=self._messages_per_second(),
@@ -71,7 +74,7 @@ class Overview:
             loop_lag_seconds=self._lag.seconds,
             refusals=dict(self.refusals),
             bridge_state=self._bridge.state,
-            bridge=self._bridge.figures,
+            bridge=replace(self._bridge.figures),
         )
 
     def _logged(self, which: str) -> tuple[list[Entry], int]:
@@ -148,7 +151,7 @@ class Overview:
     def _figures(self, cluster: Cluster, path: str, now: float) -> Iterable[Figures]:
         namespace = self._registry.find(path)
         own = [namespace.stats.figures(now)] if namespace else []
-        return [*own, *cluster.figures_of(path)]
+        return [*own, *cluster.figures_of(path, now)]
 
     def _users(self) -> set[str]:
         """The keys of all who are signed in and connected."""

@@ -138,13 +138,14 @@ def _serve_with_workers(
     helper = None if config.redis_url else PrivateRedis(config.data_dir)
     url = config.redis_url if helper is None else helper.url
 
-    parent = os.getpid()
+    parent, started = os.getpid(), time.monotonic()
 
     def work(lifeline: Lifeline) -> int:
         # Made anew, so that SIGHUP brings a renewed certificate into use.
         context = tls_context(config)
         shared: list[socket.socket] = [SharedListener(fileno=each.detach()) for each in sockets]
         app = make_app(make_bridge(config, url))
+        app.websockets.started = started
         app.overview.name += f":{shared[0].getsockname()[1]}/{lifeline.slot}"
         _run(_serve(app, shared, context, admin_password, lifeline.tell_ready, lifeline.parent_gone))
         if os.getppid() != parent:

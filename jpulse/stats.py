@@ -94,6 +94,9 @@ class Figures(msgspec.Struct, kw_only=True, omit_defaults=True):
     received: int = 0
     #: Messages of this minute and the 59 before it.
     per_hour: int = 0
+    #: Messages per minute, newest last, without zeros at the beginning, and the minute after the last.
+    minutes: list[int] = []
+    minutes_end: int = 0
     last_activity: float | None = None
     #: Frames put into outboxes, and their bytes.
     deliveries: int = 0
@@ -114,6 +117,11 @@ class Figures(msgspec.Struct, kw_only=True, omit_defaults=True):
     def colour(self, now: float, clients: int) -> str:
         """Say how alive the namespace is; see the function of this name."""
         return colour(self.last_activity, now, clients)
+
+    def hour_until(self, now: float) -> int:
+        """Messages of the minute of `now` and the 59 before it, of those that were told."""
+        gone = int(now // 60) + 1 - self.minutes_end
+        return sum(self.minutes[-max(0, MINUTES - max(0, gone)) :]) if gone < MINUTES else 0
 
     def per_second(self) -> float:
         """Messages a second, as a mean over the last few whole seconds."""
@@ -246,6 +254,8 @@ class NamespaceStats:
             total=self.total,
             received=self.messages_in,
             per_hour=self.messages_per_hour(now),
+            minutes=self._minutes.last(int(now // 60) + 1),
+            minutes_end=int(now // 60) + 1,
             last_activity=self.last_activity,
             deliveries=self.deliveries,
             bytes_out=self.bytes_out,

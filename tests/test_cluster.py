@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 import pytest
@@ -1088,7 +1089,7 @@ def test_counts_of_who_was_only_silent(net: Net) -> None:
 
 
 def test_hour_of_a_dead_process_passes(net: Net) -> None:
-    """What a dead process had counted in its last hour counts less and less in the next."""
+    """What a dead process had counted counts as of the last hour until that is over, and then in all only."""
     one, two = net.settled(2)
     for _ in range(100):
         two.chat.broadcast({"type": "said"})
@@ -1096,8 +1097,20 @@ def test_hour_of_a_dead_process_passes(net: Net) -> None:
     two.cluster.say_goodbye()
     net.settle()
     two.kill()
-    assert totals(one) == (100, 100)
-    net.now += 1800
-    assert totals(one) == (100, 50)
-    net.now += 1800
-    assert totals(one) == (100, 0)
+    now = time.time()
+    told = [one.chat.get_stats(now + 60 * minutes) for minutes in (0, 30, 58, 61)]
+    assert [each["messagesPerHour"] for each in told] == [100, 100, 100, 0]
+    assert [each["totalMessages"] for each in told] == [100] * 4
+
+
+def test_killed_process_is_told_to_its_successor(net: Net) -> None:
+    """A successor that came before its predecessor was found dead counts what that had counted too."""
+    one, two = net.settled(2)
+    for _ in range(5):
+        two.chat.broadcast({"type": "said"})
+    net.pass_seconds(2)
+    two.kill()
+    three = net.process()
+    net.settle()
+    net.pass_seconds(15)
+    assert totals(three) == totals(one) == (5, 5)

@@ -397,7 +397,7 @@ def test_merge() -> None:
 def test_merge_of_one() -> None:
     """One process alone is what it says, and none is nothing."""
     figures = busy_figures(NOON + 10, NOON, NOON + 5)
-    assert merge([figures], int(NOON) + 10) == figures
+    assert merge([figures], int(NOON) + 10) == without_minutes(figures)
     assert merge([], int(NOON)) == Figures(series_end=int(NOON))
     assert merge([figures], int(NOON) + 13).series == [*figures.series, 0, 0, 0]
     assert merge_messages([]) == Figures()
@@ -446,4 +446,20 @@ def test_truth_over_processes() -> None:
         for stats in (alone, dice.choice(several)):
             stats.received(now, 7)
     merged = merge((each.figures(now) for each in several), int(now))
-    assert merged == alone.figures(now)
+    assert merged == without_minutes(alone.figures(now))
+
+
+def without_minutes(figures: Figures) -> Figures:
+    """Figures without the counts per minute, which are not added up: they are for those that have ended."""
+    return msgspec.structs.replace(figures, minutes=[], minutes_end=0)
+
+
+def test_hour_of_what_was_told() -> None:
+    """Of counts per minute those of the last sixty make the hour, however long ago they were told."""
+    figures = Figures(minutes=[1, 2, 4], minutes_end=1000)
+    told = {
+        minute: figures.hour_until(60.0 * minute + 30)
+        for minute in (999, 1000, 1055, 1056, 1057, 1058, 1059, 5000)
+    }
+    assert told == {999: 7, 1000: 7, 1055: 7, 1056: 7, 1057: 6, 1058: 4, 1059: 0, 5000: 0}
+    assert Figures().hour_until(NOON) == 0
