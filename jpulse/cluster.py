@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from .activity import KEPT_SECONDS, MAX_ENTRIES, Entry, iso_time
 from .bridge.base import (
@@ -33,7 +34,7 @@ from .bridge.base import (
 )
 from .connection import Connection
 from .hub import Hub, Members, mark_of
-from .stats import Figures
+from .stats import Figures, merge_messages
 
 log = logging.getLogger("jpulse.cluster")
 
@@ -50,8 +51,10 @@ ASK_SECONDS = 1.0
 SETTLE_SECONDS = 3 * SNAPSHOT_SECONDS
 #: A namespace without clients is heard for so long, since they may come back.
 LINGER_SECONDS = 2.0
-#: Processes that have ended whose counts are kept; those of the oldest are let go of first.
-MAX_RETIRED = 1000
+#: Processes that have ended whose counts are kept one by one; those of older ones are kept as one.
+MAX_RETIRED = 20
+#: Stands for the older ones.
+FOLDED = bytes(8)
 #: What a dead process has sent is recognised for so long, should it be alive after all.
 REMEMBER_SECONDS = 600.0
 
@@ -107,13 +110,6 @@ class Retired(msgspec.Struct, array_like=True):
     #: How long ago that was; where it is kept, since when.
     age: float
     figures: dict[str, Figures]
-
-    def at(self, path: str, now: float) -> Figures | None:
-        """The figures of a namespace, with the messages of the hour before `now` (seconds since 1970)."""
-        figures = self.figures.get(path)
-        if figures is None:
-            return None
-        return msgspec.structs.replace(figures, per_hour=figures.hour_until(now))
 
 
 class Peer:
@@ -191,6 +187,9 @@ class Cluster:
         self._departed: dict[bytes, float] = {}
         #: By instance, so that nobody is counted twice; `age` is the time of the end here.
         self._retired: dict[bytes, Retired] = {}
+        #: The sum of their counts by path, and the minute for which it was made.
+        self._ended_sums: dict[str, Figures] = {}
+        self._ended_minute: int | None = None
         #: True when the goodbye is said: who heard it would take another word for a new process.
         self._ended = False
         #: What others' activity logs have, newest first, also of processes that have ended.
@@ -310,7 +309,8 @@ class Cluster:
             self._on_snapshot(packet.sender, msgspec.msgpack.decode(packet.payload, type=Snapshot))
         elif packet.kind == Kind.WANTED:
             self._tell_all(packet.target, ALL_LOGGED if packet.payload == NEWCOMER else NOTHING)
-            if packet.payload == NEWCOMER:
+            # One of all that are asked is enough.
+            if packet.payload == NEWCOMER and self._is_first_without(packet.sender):
                 self._tell_retired(packet.target, self._retired)
         elif packet.kind == Kind.RETIRED:
             self._on_retired(packet.payload)
@@ -377,7 +377,8 @@ class Cluster:
             peer = self.peers[instance] = Peer(instance, self._clock())
             self._departed.pop(instance, None)
             # Silent, but not dead: it counts for itself.
-            self._retired.pop(instance, None)
+            if self._retired.pop(instance, None) is not None:
+                self._ended_minute = None
             self.complete = False
             log.debug("process %s is there", instance.hex())
         peer.heard_at = self._clock()
@@ -391,11 +392,46 @@ class Cluster:
             self._retire(instance, self._clock(), peer.figures)
 
     def _retire(self, instance: bytes, when: float, figures: dict[str, Figures]) -> None:
-        """Keep what a process had counted, without its last minutes one by one."""
-        kept = {path: msgspec.structs.replace(each, series=[]) for path, each in figures.items()}
+        """Keep what a process had said and heard, of all that it counted."""
+        kept = {
+            path: Figures(
+                total=each.total,
+                received=each.received,
+                minutes=each.minutes,
+                minutes_end=each.minutes_end,
+                last_activity=each.last_activity,
+            )
+            for path, each in figures.items()
+            if each.total
+        }
         self._retired[instance] = Retired(when, kept)
-        while len(self._retired) > MAX_RETIRED:
-            del self._retired[next(iter(self._retired))]
+        self._ended_minute = None
+        if len(self._retired) > MAX_RETIRED:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Keep what the oldest of the ended has counted together with that of still older ones."""
+        folded = self._retired.pop(FOLDED, Retired(0.0, {}))
+        oldest = self._retired.pop(next(iter(self._retired)))
+        paths = folded.figures.keys() | oldest.figures.keys()
+        parts = {
+            path: [each.figures[path] for each in (folded, oldest) if path in each.figures] for path in paths
+        }
+        # First again, and so told and folded first.
+        merged = {path: merge_messages(each) for path, each in parts.items()}
+        self._retired = {FOLDED: Retired(oldest.age, merged), **self._retired}
+
+    def _ended_figures(self, now: float) -> dict[str, Figures]:
+        """What those have counted who have ended, by path; added up once a minute, or when one more has."""
+        minute = int(now // 60)
+        if self._ended_minute != minute:
+            parts: dict[str, list[Figures]] = {}
+            for retired in self._retired.values():
+                for path, each in retired.figures.items():
+                    parts.setdefault(path, []).append(replace(each, per_hour=each.hour_until(now)))
+            self._ended_sums = {path: merge_messages(each) for path, each in parts.items()}
+            self._ended_minute = minute
+        return self._ended_sums
 
     def _tell_retired(self, topic: str, retired: dict[bytes, Retired]) -> None:
         """Tell what those had counted who have ended, for who came after that, or never heard of them."""
@@ -403,6 +439,9 @@ class Cluster:
         told = {instance.hex(): Retired(now - each.age, each.figures) for instance, each in retired.items()}
         if told:
             self._bridge.publish(topic, Kind.RETIRED, msgspec.msgpack.encode(told))
+
+    def _is_first_without(self, other: bytes) -> bool:
+        return all(self._bridge.instance <= each for each in self.peers if each != other)
 
     def _on_retired(self, payload: bytes) -> None:
         for name, told in msgspec.msgpack.decode(payload, type=dict[str, Retired]).items():
@@ -529,16 +568,14 @@ class Cluster:
             figures = peer.figures.get(path)
             if figures is not None:
                 yield figures
-        now = time.time() if now is None else now
-        for retired in self._retired.values():
-            figures = retired.at(path, now)
-            if figures is not None:
-                yield figures
+        ended = self._ended_figures(time.time() if now is None else now).get(path)
+        if ended is not None:
+            yield ended
 
     def paths(self) -> set[str]:
         """The namespaces of which other processes have told figures."""
         living = {path for peer in self.peers.values() for path in peer.figures}
-        return living | {path for retired in self._retired.values() for path in retired.figures}
+        return living | self._ended_figures(time.time()).keys()
 
     def snapshots(self) -> Iterator[tuple[bytes, Snapshot, float]]:
         """The last snapshot of each other process, with its instance id and its age in seconds."""

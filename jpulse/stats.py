@@ -80,6 +80,12 @@ class Ring:
         begin = self.newest - end + 1
         return counts[next((place for place in range(begin, len(counts)) if counts[place]), len(counts)) :]
 
+    def held(self) -> list[int]:
+        """The counts up to the newest unit, newest last, without the zeros at the beginning."""
+        cut = (self.newest + 1) % len(self._counts)
+        counts = self._counts[cut:] + self._counts[:cut]
+        return counts[next((place for place, count in enumerate(counts) if count), len(counts)) :]
+
 
 class Figures(msgspec.Struct, kw_only=True, omit_defaults=True):
     """
@@ -254,8 +260,9 @@ class NamespaceStats:
             total=self.total,
             received=self.messages_in,
             per_hour=self.messages_per_hour(now),
-            minutes=self._minutes.last(int(now // 60) + 1),
-            minutes_end=int(now // 60) + 1,
+            # Not `last`: that would turn the ring to a minute to come, and lose the oldest.
+            minutes=self._minutes.held(),
+            minutes_end=self._minutes.newest + 1,
             last_activity=self.last_activity,
             deliveries=self.deliveries,
             bytes_out=self.bytes_out,

@@ -16,6 +16,7 @@ from jpulse.cluster import (
     ASK_SECONDS,
     FORGET_SECONDS,
     LINGER_SECONDS,
+    MAX_RETIRED,
     PRESENCE_SECONDS,
     REMEMBER_SECONDS,
     SETTLE_SECONDS,
@@ -1114,3 +1115,27 @@ def test_killed_process_is_told_to_its_successor(net: Net) -> None:
     net.settle()
     net.pass_seconds(15)
     assert totals(three) == totals(one) == (5, 5)
+
+
+def test_many_that_have_ended(net: Net) -> None:
+    """However many processes end, their totals stay, within bounds, and newcomers know them."""
+    one, two = net.settled(2)
+    for number in range(MAX_RETIRED + 5):
+        brief = net.process()
+        net.settle()
+        brief.chat.broadcast({"type": "said"})
+        if number % 5 == 0:
+            brief.game.broadcast({"type": "said"})
+        brief.cluster.say_goodbye()
+        net.settle()
+        brief.kill()
+    three = net.process()
+    net.settle()
+    net.pass_seconds(1)
+    ended = MAX_RETIRED + 5
+    for each in (one, two, three):
+        assert each.chat.get_stats()["totalMessages"] == ended
+        assert each.game.get_stats()["totalMessages"] == ended // 5
+        assert len(each.cluster._retired) <= MAX_RETIRED + 1
+    # One answer to each newcomer but the first, before whom nobody had ended.
+    assert sum(each.sent(Kind.RETIRED) for each in (one, two)) == ended

@@ -463,3 +463,13 @@ def test_hour_of_what_was_told() -> None:
     }
     assert told == {999: 7, 1000: 7, 1055: 7, 1056: 7, 1057: 6, 1058: 4, 1059: 0, 5000: 0}
     assert Figures().hour_until(NOON) == 0
+
+
+def test_telling_leaves_the_hour_alone() -> None:
+    """Figures that are told do not take the oldest minute from the hour."""
+    stats = NamespaceStats()
+    stats.count(NOON)
+    now = NOON + 59 * 60 + 30
+    assert stats.messages_per_hour(now) == 1
+    assert stats.figures(now).minutes[0] == 1
+    assert stats.messages_per_hour(now) == 1
