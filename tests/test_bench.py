@@ -56,7 +56,14 @@ def bench(*arguments: str) -> subprocess.Popen[str]:
     """Start the benchmarks as a user does."""
     command = [sys.executable, "-m", "tests.bench", *arguments]
     return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+        # Who runs the tests in the background of a shell has SIGINT ignored, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
