@@ -263,8 +263,7 @@ def test_undo(open_window: OpenWindow, site: Server) -> None:
     page = open_window("admin")
     with Somebody(site) as somebody:
         somebody.create("Milk", 30, 40, color="#d3f2b8")
-    note(page).focus()
-    page.keyboard.press("Delete")
+    note(page).press("Delete")
     shows(page)
     page.get_by_role("button", name="Undo deleting").click()
     shows(page, "Milk")
