@@ -148,6 +148,8 @@ class Namespace:
         and never raises for a client: one whose outbox is full is closed with 1013.
         TypeError if JSON cannot carry `data`; then nobody is sent anything.
         """
+        if exclude is not None and not isinstance(exclude, str):
+            raise TypeError(f"exclude is a client id, not {exclude!r}")
         frame = wire.frame(wire.success(data, ctx))
         self.count_sent(data, ctx, frame)
         self.hub.send(self.members, self.members.all_but(exclude), frame)
@@ -171,9 +173,9 @@ class Namespace:
 
         Any spelling of the name will do. Never blocks; TypeError if JSON cannot carry `data`.
         """
+        key = name_key(username)
         frame = wire.frame(wire.success(data, ctx))
         self.count_sent(data, ctx, frame)
-        key = name_key(username)
         self.hub.send(self.members, self.members.users.here.get(key, ()), frame)
         self.hub.publish_to_user(self.path, key, frame)
 

@@ -59,6 +59,17 @@ def test_broadcast_without_nobody(world: World, exclude: str | None) -> None:
     assert who_got_it(world, clients) == ["ann", "bob"]
 
 
+def test_exclude_is_a_client_id(world: World) -> None:
+    """What cannot be a client id raises at the caller, before anything is sent."""
+    client = world.connect("ann")
+    with pytest.raises(TypeError, match="exclude"):
+        world.namespace.broadcast(NEWS, exclude=5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        world.namespace.send_to_user(None, NEWS)  # type: ignore[arg-type]
+    assert who_got_it(world, [client]) == []
+    assert world.namespace.stats.total == 0
+
+
 def test_left_out_of_one_broadcast(world: World) -> None:
     """Who is left out of one broadcast gets the next one."""
     clients = [world.connect(client_id) for client_id in ("ann", "bob")]
