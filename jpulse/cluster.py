@@ -163,6 +163,7 @@ class Cluster:
         self._report = report
         self._clock = clock
         self._call_later = call_later or _call_later
+        self._since = clock()
         self.peers: dict[bytes, Peer] = {}
         #: True while it is known for certain which clients are where.
         self.complete = False
@@ -187,6 +188,8 @@ class Cluster:
         self._departed: dict[bytes, float] = {}
         #: By instance, so that nobody is counted twice; `age` is the time of the end here.
         self._retired: dict[bytes, Retired] = {}
+        #: Everybody in it, those among the older ones too.
+        self._counted: set[bytes] = set()
         #: The sum of their counts by path, and the minute for which it was made.
         self._ended_sums: dict[str, Figures] = {}
         self._ended_minute: int | None = None
@@ -309,8 +312,8 @@ class Cluster:
             self._on_snapshot(packet.sender, msgspec.msgpack.decode(packet.payload, type=Snapshot))
         elif packet.kind == Kind.WANTED:
             self._tell_all(packet.target, ALL_LOGGED if packet.payload == NEWCOMER else NOTHING)
-            # One of all that are asked is enough.
-            if packet.payload == NEWCOMER and self._is_first_without(packet.sender):
+            # One of all that are asked is enough: the oldest, who knows most of those before.
+            if packet.payload == NEWCOMER and self._is_oldest():
                 self._tell_retired(packet.target, self._retired)
         elif packet.kind == Kind.RETIRED:
             self._on_retired(packet.payload)
@@ -378,6 +381,7 @@ class Cluster:
             self._departed.pop(instance, None)
             # Silent, but not dead: it counts for itself.
             if self._retired.pop(instance, None) is not None:
+                self._counted.discard(instance)
                 self._ended_minute = None
             self.complete = False
             log.debug("process %s is there", instance.hex())
@@ -405,6 +409,7 @@ class Cluster:
             if each.total
         }
         self._retired[instance] = Retired(when, kept)
+        self._counted.add(instance)
         self._ended_minute = None
         if len(self._retired) > MAX_RETIRED:
             self._fold()
@@ -440,14 +445,14 @@ class Cluster:
         if told:
             self._bridge.publish(topic, Kind.RETIRED, msgspec.msgpack.encode(told))
 
-    def _is_first_without(self, other: bytes) -> bool:
-        return all(self._bridge.instance <= each for each in self.peers if each != other)
+    def _is_oldest(self) -> bool:
+        return self._clock() - self._since >= self.longest_uptime()
 
     def _on_retired(self, payload: bytes) -> None:
         for name, told in msgspec.msgpack.decode(payload, type=dict[str, Retired]).items():
             instance = bytes.fromhex(name)
             # This process itself, if it was silent and thought dead.
-            known = instance == self._bridge.instance or instance in self.peers or instance in self._retired
+            known = instance == self._bridge.instance or instance in self.peers or instance in self._counted
             if not known:
                 self._retire(instance, self._clock() - told.age, told.figures)
 

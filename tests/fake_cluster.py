@@ -141,16 +141,19 @@ class Process:
         self.inbox: deque[tuple[Word, Packet]] = deque()
         #: Calls that were planned, by the time at which they are due.
         self._planned: list[tuple[float, Callable[[], None]]] = []
+        self._began_at = net.now
         #: True when it will never say anything again.
         self.dead = False
 
     def begin(self) -> None:
         """Let the bridge come up for the first time."""
         self.bridge.events = self.cluster
+        self._began_at = self.net.now
         self.bridge.go(UP)
 
     def _report(self, whole: bool, *_: object) -> Snapshot:
-        return Snapshot(uptime=self.uptime, figures=self.registry.figures(whole=whole))
+        uptime = self.uptime or self.net.now - self._began_at
+        return Snapshot(uptime=uptime, figures=self.registry.figures(whole=whole))
 
     def _call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         self._planned.append((self.net.now + seconds, callback))
