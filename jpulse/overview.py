@@ -104,7 +104,7 @@ class Overview:
         """
         Tell what `get_stats` does, and rates, bytes, drops, closes, handler times, series, processes, bridge.
 
-        `store` is "ok" or what is wrong with it. 20 µs a namespace and process.
+        `store` is "ok" or what is wrong with it.
         """
         now = time.time() if now is None else now
         stats = self._registry.get_stats(now)
