@@ -13,8 +13,9 @@ class GarbageCare:
     Puts long-lived objects where no collection looks (`gc.freeze`): those of the start, and connections.
 
     With 9,500 connections a full collection stopped the loop for 54 to 65 ms; while they came
-    the longest was 13 ms this way. Reference counts free frozen objects as ever. What is in a cycle when it is frozen stays until the
-    connections are half as many, so that only growth freezes: twenty times on the way to 10,000.
+    the longest was 13 ms this way. Reference counts free frozen objects as ever. What is in a
+    cycle when it is frozen stays until the connections are half as many, so that only growth
+    freezes: twenty times on the way to 10,000.
     """
 
     def __init__(self) -> None:
