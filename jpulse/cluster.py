@@ -13,7 +13,7 @@ import logging
 import time
 import zlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -31,6 +31,7 @@ from .bridge.base import (
     Packet,
     namespace_topic,
     own_topic,
+    path_of,
 )
 from .connection import Connection
 from .hub import Hub, Members, mark_of
@@ -102,14 +103,6 @@ class Snapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
     #: What was added to the activity log, newest first, and how much more was.
     activity: list[Entry] = []
     activity_skipped: int = 0
-
-
-class Retired(msgspec.Struct, array_like=True):
-    """What a process had counted when it ended: its clients are gone, what they said was said."""
-
-    #: How long ago that was; where it is kept, since when.
-    age: float
-    figures: dict[str, Figures]
 
 
 class Peer:
@@ -186,8 +179,9 @@ class Cluster:
         self._missing: int | None = None
         self._ticked_at: float | None = None
         self._departed: dict[bytes, float] = {}
-        #: By instance, so that nobody is counted twice; `age` is the time of the end here.
-        self._retired: dict[bytes, Retired] = {}
+        #: What processes had counted when they ended: their clients are gone, what they said was said.
+        #: By instance, the oldest first, so that nobody is counted twice.
+        self._retired: dict[bytes, dict[str, Figures]] = {}
         #: Everybody in it, those among the older ones too.
         self._counted: set[bytes] = set()
         #: The sum of their counts by path, and the minute for which it was made.
@@ -353,8 +347,9 @@ class Cluster:
         """
         if topic == ALL and sender in self.peers:
             self._ask(self.peers[sender])
-        elif topic.startswith("ns:"):
-            self._missed.add(topic.removeprefix("ns:"))
+        path = path_of(topic)
+        if path is not None:
+            self._missed.add(path)
 
     def _ask(self, peer: Peer) -> None:
         if self._clock() - peer.asked_at >= ASK_SECONDS:
@@ -393,14 +388,13 @@ class Cluster:
         if peer is not None:
             self._empty(peer)
             self._departed[instance] = self._clock()
-            self._retire(instance, self._clock(), peer.figures)
+            self._retire(instance, peer.figures)
 
-    def _retire(self, instance: bytes, when: float, figures: dict[str, Figures]) -> None:
-        """Keep what a process had said and heard, of all that it counted."""
-        kept = {
+    def _retire(self, instance: bytes, figures: dict[str, Figures]) -> None:
+        """Keep how many messages a process had, of all that it counted."""
+        self._retired[instance] = {
             path: Figures(
                 total=each.total,
-                received=each.received,
                 minutes=each.minutes,
                 minutes_end=each.minutes_end,
                 last_activity=each.last_activity,
@@ -408,7 +402,6 @@ class Cluster:
             for path, each in figures.items()
             if each.total
         }
-        self._retired[instance] = Retired(when, kept)
         self._counted.add(instance)
         self._ended_minute = None
         if len(self._retired) > MAX_RETIRED:
@@ -416,45 +409,38 @@ class Cluster:
 
     def _fold(self) -> None:
         """Keep what the oldest of the ended has counted together with that of still older ones."""
-        folded = self._retired.pop(FOLDED, Retired(0.0, {}))
+        folded = self._retired.pop(FOLDED, {})
         oldest = self._retired.pop(next(iter(self._retired)))
-        paths = folded.figures.keys() | oldest.figures.keys()
-        parts = {
-            path: [each.figures[path] for each in (folded, oldest) if path in each.figures] for path in paths
-        }
-        # First again, and so told and folded first.
-        merged = {path: merge_messages(each) for path, each in parts.items()}
-        self._retired = {FOLDED: Retired(oldest.age, merged), **self._retired}
+        # First again, and so told first.
+        self._retired = {FOLDED: _merged([folded, oldest]), **self._retired}
 
     def _ended_figures(self, now: float) -> dict[str, Figures]:
         """What those have counted who have ended, by path; added up once a minute, or when one more has."""
         minute = int(now // 60)
         if self._ended_minute != minute:
-            parts: dict[str, list[Figures]] = {}
-            for retired in self._retired.values():
-                for path, each in retired.figures.items():
-                    parts.setdefault(path, []).append(replace(each, per_hour=each.hour_until(now)))
-            self._ended_sums = {path: merge_messages(each) for path, each in parts.items()}
+            self._ended_sums = _merged(
+                {path: replace(each, per_hour=each.hour_until(now)) for path, each in retired.items()}
+                for retired in self._retired.values()
+            )
             self._ended_minute = minute
         return self._ended_sums
 
-    def _tell_retired(self, topic: str, retired: dict[bytes, Retired]) -> None:
+    def _tell_retired(self, topic: str, retired: dict[bytes, dict[str, Figures]]) -> None:
         """Tell what those had counted who have ended, for who came after that, or never heard of them."""
-        now = self._clock()
-        told = {instance.hex(): Retired(now - each.age, each.figures) for instance, each in retired.items()}
-        if told:
+        if retired:
+            told = {instance.hex(): figures for instance, figures in retired.items()}
             self._bridge.publish(topic, Kind.RETIRED, msgspec.msgpack.encode(told))
 
     def _is_oldest(self) -> bool:
         return self._clock() - self._since >= self.longest_uptime()
 
     def _on_retired(self, payload: bytes) -> None:
-        for name, told in msgspec.msgpack.decode(payload, type=dict[str, Retired]).items():
+        for name, figures in msgspec.msgpack.decode(payload, type=dict[str, dict[str, Figures]]).items():
             instance = bytes.fromhex(name)
             # This process itself, if it was silent and thought dead.
             known = instance == self._bridge.instance or instance in self.peers or instance in self._counted
             if not known:
-                self._retire(instance, self._clock() - told.age, told.figures)
+                self._retire(instance, figures)
 
     def _empty(self, peer: Peer) -> None:
         for path, clients in peer.clients.items():
@@ -606,6 +592,15 @@ class Cluster:
 
 def _owner_of(connection: Connection) -> Owner:
     return mark_of(connection.session_id), connection.user_key
+
+
+def _merged(parts: Iterable[dict[str, Figures]]) -> dict[str, Figures]:
+    """Add up the messages of each namespace."""
+    by_path: dict[str, list[Figures]] = {}
+    for part in parts:
+        for path, figures in part.items():
+            by_path.setdefault(path, []).append(figures)
+    return {path: merge_messages(each) for path, each in by_path.items()}
 
 
 def _call_later(seconds: float, callback: Callable[[], None]) -> None:

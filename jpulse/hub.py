@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from .activity import Entry
-from .bridge.base import ALL, Bridge, Kind, Packet, namespace_topic
+from .bridge.base import ALL, Bridge, Kind, Packet, namespace_topic, path_of
 from .bridge.local import LocalBridge
 from .connection import Connection
 from .errors import CloseCode
@@ -305,7 +305,7 @@ class Hub:
 
     def deliver(self, packet: Packet) -> None:
         """Give the clients of this process what another one has sent to a namespace."""
-        members = self.members.get(packet.topic.removeprefix("ns:"))
+        members = self.members.get(path_of(packet.topic) or "")
         if members is None:
             return
         if packet.kind == Kind.BROADCAST:

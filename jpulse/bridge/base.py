@@ -24,6 +24,8 @@ _SENDER = slice(2, 10)
 
 #: The topic that every process hears.
 ALL = "all"
+#: What the topics of namespaces begin with.
+_NAMESPACE = "ns:"
 UP, DOWN, RESYNCED = "up", "down", "resynced"
 
 
@@ -233,4 +235,9 @@ def own_topic(instance: bytes) -> str:
 
 def namespace_topic(path: str) -> str:
     """The topic of those who have clients in a namespace."""
-    return f"ns:{path}"
+    return f"{_NAMESPACE}{path}"
+
+
+def path_of(topic: str) -> str | None:
+    """The namespace that a topic is about; None if it is another kind of topic."""
+    return topic.removeprefix(_NAMESPACE) if topic.startswith(_NAMESPACE) else None
