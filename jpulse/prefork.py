@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import NoReturn, Protocol
 
 from .errors import StartError
+from .timers import backoff_seconds
 
 log = logging.getLogger("jpulse.prefork")
 
@@ -27,6 +28,7 @@ SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: A worker that ends sooner is replaced later and later.
 SHORT_LIFE_SECONDS = 5.0
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.5, 30.0
+FIRST_HELPER_WAIT_SECONDS = 0.1
 #: Workers that end one after the other before any of them has served.
 MAX_FAILED_STARTS = 4
 #: What a worker gets beyond drain_seconds until it is killed.
@@ -290,7 +292,7 @@ class Supervisor:
             return 0.0
         failures = self._failures[worker.slot]
         self._failures[worker.slot] = failures + 1
-        return min(FIRST_WAIT_SECONDS * 2.0 ** min(failures, 10), LAST_WAIT_SECONDS)
+        return backoff_seconds(failures, FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS)
 
     # Restarting one by one
 
@@ -373,7 +375,7 @@ class Supervisor:
             self._plan_helper()
 
     def _plan_helper(self) -> None:
-        seconds = min(0.1 * 2.0 ** min(self._helper_failures, 10), LAST_WAIT_SECONDS)
+        seconds = backoff_seconds(self._helper_failures, FIRST_HELPER_WAIT_SECONDS, LAST_WAIT_SECONDS)
         self._helper_failures += 1
         self._helper_due = time.monotonic() + seconds
 

@@ -168,14 +168,13 @@ def _serve_with_workers(
     return status
 
 
-def told(serve: Callable[[], object]) -> int:
-    """Run something that serves; what keeps it from starting is told in one line; returns the exit status."""
+def told(work: Callable[[], int]) -> int:
+    """Do something and return its exit status: 1 for a failed start, 2 for a wrong setting, told in one line."""
     try:
-        serve()
+        return work()
     except (SettingsError, StartError) as error:
         print(f"jpulse: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
-    return 0
 
 
 def _tell_address(sockets: list[socket.socket], context: ssl.SSLContext | None, how: str = "") -> None:

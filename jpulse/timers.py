@@ -7,6 +7,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 
+def backoff_seconds(failures: int, first: float, last: float) -> float:
+    """How long to wait after so many failures in a row: doubled from the first to the last."""
+    return min(first * 2.0 ** min(failures, 10), last)
+
+
 class Repeating:
     """
     Calls `work` every so many seconds; an async one is awaited before the next call is planned.

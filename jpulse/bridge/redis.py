@@ -28,7 +28,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from ..errors import SettingsError, StartError
-from ..timers import Repeating
+from ..timers import Repeating, backoff_seconds
 from .base import (
     ALL,
     DOWN,
@@ -533,7 +533,7 @@ class _Line:
 
 def retry_seconds(attempts: int, chance: float) -> float:
     """How long to wait before an attempt; `chance` (0 to 1) takes up to half of it off."""
-    return min(FIRST_RETRY_SECONDS * 2.0 ** min(attempts, 10), LAST_RETRY_SECONDS) * (1 - chance / 2)
+    return backoff_seconds(attempts, FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS) * (1 - chance / 2)
 
 
 def _make_pool(url: str) -> ConnectionPool:
