@@ -169,7 +169,7 @@ def _serve_with_workers(
 
 
 def told(work: Callable[[], int]) -> int:
-    """Do something and return its exit status: 1 for a failed start, 2 for a wrong setting, told in one line."""
+    """Do something and return its exit status: 1 if it cannot start, 2 for a setting, told in one line."""
     try:
         return work()
     except (SettingsError, StartError) as error:
