@@ -7,7 +7,7 @@ from .connection import Connection
 from .errors import ClientError, CloseCode
 from .namespace import Namespace, NamespaceHandler
 from .settings import Settings
-from .web import ApiHandler, PageHandler
+from .web import ApiHandler, PageHandler, StaticHandler
 
 __all__ = [
     "ApiHandler",
@@ -19,6 +19,7 @@ __all__ = [
     "NamespaceHandler",
     "PageHandler",
     "Settings",
+    "StaticHandler",
     "__version__",
     "create_app",
 ]

@@ -28,7 +28,7 @@ PURE = (
     *("errors", "settings", "names", "wire", "activity", "stats", "bridge.base", "bridge.local"),
     *("websocket", "connection", "hub", "namespace", "cluster", "heartbeat", "timers", "auth", "users"),
     *("store.base", "store.sqlite", "store.redis_notes", "bridge.link", "bridge.redis", "prefork"),
-    *("private_redis", "metrics", "overview", "admin", "garbage"),
+    *("private_redis", "metrics", "overview", "admin", "garbage", "scaffold"),
 )
 #: Calls go down: each of these imports none that stands right of it.
 ORDER = (
@@ -48,6 +48,8 @@ ORDER = (
         "prefork",
         "private_redis",
         "server",
+        "testing",
+        "scaffold",
     ),
 )
 #: The one module that may touch Tornado's private parts, and those that it touches.
@@ -486,6 +488,7 @@ def test_public_names() -> None:
         "NamespaceHandler",
         "PageHandler",
         "Settings",
+        "StaticHandler",
         "__version__",
         "create_app",
     ]
