@@ -64,6 +64,7 @@ setup(
     packages=[
         "jpulse",
         "jpulse.bridge",
+        "jpulse.scaffold",
         "jpulse.store",
         "jpulse.templates",
         "jpulse.static",
@@ -73,6 +74,7 @@ setup(
     package_dir={"jpulse.templates": "templates", "jpulse.static": "static"},
     package_data={
         "jpulse": ["py.typed"],
+        "jpulse.scaffold": ["project/**/*", "project/.gitignore.template"],
         "jpulse.templates": ["**/*.html"],
         "jpulse.static": ["**/*"],
     },

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from handlers import NAMESPACES, ROUTES
-from jpulse import create_app
+from jpulse import create_app, scaffold
 from jpulse.app import make_store
 from jpulse.errors import SettingsError
 from jpulse.server import serve, told
@@ -32,7 +34,7 @@ def _obey(argv: Sequence[str]) -> int:
     for name in unknown_variables(os.environ):
         print(f"jpulse: {name} is set, but there is no such setting", file=sys.stderr)
     if words:
-        return _manage(config, words, roles)
+        return _command(config, words, roles)
     return serve(
         config,
         lambda bridge: create_app(config, ROUTES, NAMESPACES, bridge=bridge),
@@ -40,10 +42,27 @@ def _obey(argv: Sequence[str]) -> int:
     )
 
 
-def _manage(config: Settings, words: Sequence[str], roles: str | None) -> int:
-    if words[0] != "user":
-        raise SettingsError(f"there is no command {words[0]!r}; there is: {USAGE}")
-    return asyncio.run(manage_users(make_store(config), words[1:], roles, os.environ))
+def _command(config: Settings, words: Sequence[str], roles: str | None) -> int:
+    match words[0]:
+        case "user":
+            return asyncio.run(manage_users(make_store(config), words[1:], roles, os.environ))
+        case "new":
+            return scaffold.run(words[1:], Path.cwd(), _own_name(), _as_typed("python", sys.executable))
+    raise SettingsError(f"there is no command {words[0]!r}; there is: {USAGE} | {scaffold.USAGE}")
+
+
+def _own_name() -> str:
+    """How to call this program from any folder."""
+    program = Path(sys.argv[0]).absolute()
+    if program.name == "jpulse":
+        return _as_typed("jpulse", str(program))
+    script = str(program) if program.name == "run.py" else "-m handlers"
+    return f"{_as_typed('python', sys.executable)} {script}"
+
+
+def _as_typed(name: str, path: str) -> str:
+    """The short name of a program if the shell finds it by that, else its path."""
+    return name if shutil.which(name) == path else path
 
 
 if __name__ == "__main__":

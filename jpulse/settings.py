@@ -335,8 +335,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "words",
         nargs="*",
-        metavar="user …",
-        help="manage users: user add NAME, user passwd|enable|disable|roles NAME, user list",
+        metavar="new … | user …",
+        help="make a project: new NAME; manage users: user add NAME, user passwd|enable|disable|roles NAME, "
+        "user list",
     )
     result.add_argument("--roles", metavar="VALUE", help="roles of a user, separated by commas [user]")
     result.add_argument("--version", action="version", version=f"jpulse {__version__}")
