@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from inspect import isawaitable
@@ -31,7 +32,7 @@ from .overview import Overview
 from .settings import Settings
 from .store.base import NoteStore, Store, StoreUnavailable
 from .timers import LoopLag, Repeating
-from .web import NotFoundHandler, StaticHandler, TooLargeHandler, log_answer
+from .web import FolderHandler, NotFoundHandler, StaticHandler, TooLargeHandler, log_answer
 from .websocket import Scheduler
 
 log = logging.getLogger("jpulse.app")
@@ -148,6 +149,22 @@ class App(Application):
             connection.set_max_body_size(int(announced))
             return self.get_handler_delegate(request, TooLargeHandler)
         return super().find_handler(request, **kwargs)
+
+    def serve_folder(self, address: str, folder: Path | str, index: str = "index.html") -> None:
+        """
+        Serve an application's own pages: at `/address/` the file `index`, below it what that refers to.
+
+        Only files that browsers show are served (pages, scripts, styles, pictures), so Python files
+        may lie beside them. The Content-Security-Policy of all pages holds: scripts and styles are
+        files, too. ValueError if the address is not one of your own or the folder has no such page.
+        """
+        place = address.rstrip("/")
+        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", place) or place.split("/")[1] in ("api", "static"):
+            raise ValueError(f"serve_folder: an address such as /chat/ is needed, not {address!r}")
+        if not (Path(folder) / index).is_file():
+            raise ValueError(f"serve_folder: there is no {index} in {folder}")
+        files = {"path": str(Path(folder).resolve()), "default_filename": index}
+        self.add_handlers(".*", [(re.escape(place) + "((?:/.*)?)", FolderHandler, files)])
 
     async def start(self, admin_password: str | None = None) -> None:
         """

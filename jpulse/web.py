@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from http.client import responses
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
@@ -49,6 +50,14 @@ SECURITY_HEADERS = {
 API_PREFIX = "/api/"
 SESSION_COOKIE = "jpulse_session"
 METHODS = ("get", "post", "put", "patch", "delete", "options")
+#: What `App.serve_folder` gives out of a folder.
+WEB_SUFFIXES = frozenset(
+    (
+        *(".html", ".js", ".mjs", ".css", ".map"),
+        *(".svg", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif", ".ico"),
+        *(".woff2", ".mp3", ".mp4", ".webm"),
+    )
+)
 #: Methods that change nothing (RFC 9110 section 9.2.1).
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -321,6 +330,25 @@ class StaticHandler(BaseHandler, StaticFileHandler):
         if "\0" in url_path:
             raise HTTPError(404)
         return super().parse_url_path("favicon.svg" if url_path == "favicon.ico" else url_path)
+
+
+class FolderHandler(StaticHandler):
+    """
+    The pages, scripts, styles and pictures of an application's own folder; see `App.serve_folder`.
+
+    Whatever else lies there, such as Python files and data, is not served.
+    """
+
+    def parse_url_path(self, url_path: str) -> str:
+        """Find a file by what follows the folder's address; 404 unless it is of a kind that browsers show."""
+        name = url_path.removeprefix("/").rpartition("/")[2]
+        if name and (name.startswith(".") or PurePosixPath(name).suffix.lower() not in WEB_SUFFIXES):
+            raise HTTPError(404)
+        return super().parse_url_path(url_path.removeprefix("/"))
+
+    def set_extra_headers(self, path: str) -> None:
+        """Let browsers ask each time whether a file has changed: its address says nothing of its version."""
+        self.set_header("Cache-Control", "no-cache")
 
 
 class NotFoundHandler(PageHandler):

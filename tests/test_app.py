@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -194,6 +195,101 @@ def test_version_is_not_told(server: Server) -> None:
     """No answer tells which server software runs."""
     for path in ("/", "/nothing", "/static/css/site.css", "/api/1/ws/hello-emoji"):
         assert "server" not in ask(server.port, path)[1], path
+
+
+# An application's own folder
+
+
+@pytest.fixture(scope="module")
+def shop(serve_module: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A server with an application's folder that has more in it than pages."""
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "more").mkdir()
+    for name in (
+        "index.html",
+        "index.js",
+        "app.py",
+        "shop.db",
+        ".hidden.html",
+        "README.md",
+        "more/page.html",
+    ):
+        (folder / name).write_text(f"this is {name}", encoding="utf-8")
+    return serve_module(app="tests.apps.folder", environ={"TEST_FOLDER": str(folder)})
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "name"),
+    [
+        ("/shop/", "text/html", "index.html"),
+        ("/shop/?x=1", "text/html", "index.html"),
+        ("/shop/index.js", "javascript", "index.js"),
+        ("/shop/more/page.html", "text/html", "more/page.html"),
+        ("/shop-two/pages/", "text/html", "more/page.html"),
+    ],
+)
+def test_folder(shop: Server, path: str, kind: str, name: str) -> None:
+    """A folder's pages and scripts are served with the policy of all pages, and asked for again each time."""
+    with shop.lent():
+        status, headers, body = ask(shop.port, path)
+        assert (status, body.decode()) == (200, f"this is {name}")
+        assert kind in headers["content-type"]
+        assert headers["cache-control"] == "no-cache"
+        assert_strict(headers)
+        assert ask(shop.port, path, {"If-None-Match": headers["etag"]})[0] == 304
+
+
+def test_folder_without_the_last_slash(shop: Server) -> None:
+    """The address without its last slash leads to the one with it, from where relative addresses work."""
+    with shop.lent():
+        for path in ("/shop", "/shop-two/pages"):
+            status, headers, _ = ask(shop.port, path)
+            assert (status, headers["location"]) == (301, path + "/")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "app.py",
+        "shop.db",
+        ".hidden.html",
+        "README.md",
+        "more/",
+        "more",
+        "nothing.js",
+        "../setup.py",
+        "%2e%2e/x.js",
+    ],
+)
+def test_folder_gives_out_nothing_else(shop: Server, name: str) -> None:
+    """Neither sources nor data nor hidden files nor lists of files are served, nor what lies outside."""
+    with shop.lent():
+        shop.expected_log = ("tornado.general",)
+        assert ask(shop.port, f"/shop/{name}")[0] in (301, 403, 404)
+        assert ask(shop.port, f"/shop//{name}")[0] in (301, 403, 404)
+
+
+def test_folder_hides_no_neighbour(shop: Server) -> None:
+    """An address that only begins like a folder's is another one, and the server's own pages stay."""
+    with shop.lent():
+        assert ask(shop.port, "/shopping")[0] == 404
+        assert ask(shop.port, "/")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "address", ["", "/", "//", "shop", "/a b", "/api/shop", "/static/", "/a//b", "/shop/(.*)"]
+)
+def test_address_that_is_no_folders(app: App, tmp_path: Path, address: str) -> None:
+    """What is no address of one's own is refused where it is written."""
+    (tmp_path / "index.html").touch()
+    with pytest.raises(ValueError, match="serve_folder"):
+        app.serve_folder(address, tmp_path)
+
+
+def test_folder_without_its_page(app: App, tmp_path: Path) -> None:
+    """A folder that has not the page which it is to begin with is refused where it is named."""
+    with pytest.raises(ValueError, match=r"page\.html"):
+        app.serve_folder("/shop/", tmp_path, index="page.html")
 
 
 # Registration
