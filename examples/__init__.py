@@ -1,0 +1,1 @@
+"""Small applications on jPulse, one pattern each: `python run.py --app examples.presence.app`."""
