@@ -64,6 +64,8 @@ class Admin:
         self._bridge = bridge
         self._cluster = cluster
         self._auth = auth
+        #: What this process sends itself when it is to drain.
+        self.drain_signal = signal.SIGTERM
         #: Answers that are awaited, by the id of the question.
         self._asked: dict[str, asyncio.Queue[Answer]] = {}
 
@@ -185,7 +187,7 @@ class Admin:
     def _obey(self, order: Order) -> bool:
         if not order.serial:
             log.warning("an administrator lets this process drain")
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.drain_signal)
             return True
         found = _with_serial(self._hub, order.serial)
         for connection in found:

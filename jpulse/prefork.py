@@ -25,6 +25,8 @@ from .timers import backoff_seconds
 log = logging.getLogger("jpulse.prefork")
 
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: What the parent tells a worker: another serves in its place; do not wait any longer.
+RETIRE, HURRY = signal.SIGUSR1, signal.SIGUSR2
 #: A worker that ends sooner is replaced later and later.
 SHORT_LIFE_SECONDS = 5.0
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 0.5, 30.0
@@ -104,12 +106,15 @@ class Supervisor:
         drain_seconds: float,
         helper: Helper | None = None,
         on_ready: Callable[[], None] = lambda: None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._count = count
         self._work = work
         self._drain_seconds = drain_seconds
         self._helper = helper
         self._on_ready = on_ready
+        #: Called once, when all are told to end and no other worker will be made.
+        self._on_end = on_end
         self._workers: dict[int, Worker] = {}
         #: When each empty slot gets its next worker.
         self._due: dict[int, float] = {}
@@ -313,7 +318,7 @@ class Supervisor:
             if not worker.retiring:
                 worker.retiring = True
                 worker.end_by = time.monotonic() + self._drain_seconds + GRACE_SECONDS
-                os.kill(worker.pid, signal.SIGTERM)
+                os.kill(worker.pid, RETIRE)
         return bool(old)
 
     def _has_other_in(self, slot: int) -> bool:
@@ -340,8 +345,14 @@ class Supervisor:
             self._deadline = time.monotonic() + self._drain_seconds + GRACE_SECONDS
             self._due.clear()
             self._helper_due = None
+            self._tell_all(signal.SIGTERM)
+            self._on_end()
+        else:
+            self._tell_all(HURRY)
+
+    def _tell_all(self, number: signal.Signals) -> None:
         for worker in self._workers.values():
-            os.kill(worker.pid, signal.SIGTERM)
+            os.kill(worker.pid, number)
 
     def _kill(self, workers: list[Worker]) -> None:
         for worker in workers:

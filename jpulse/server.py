@@ -22,7 +22,7 @@ from .app import HTTP_TIMEOUT_SECONDS, MAX_BODY_BYTES, App, database_path, make_
 from .bridge.base import Bridge
 from .errors import CloseCode, SettingsError, StartError
 from .logs import set_up_logging
-from .prefork import Lifeline, Supervisor
+from .prefork import HURRY, RETIRE, Lifeline, Supervisor
 from .private_redis import PrivateRedis
 from .settings import Settings
 from .store.sqlite import fold_log
@@ -121,8 +121,7 @@ def serve(config: Settings, make_app: Callable[[Bridge], App], admin_password: s
         app.overview.name += f":{sockets[0].getsockname()[1]}"
         _run(_serve(app, sockets, context, admin_password, lambda: _tell_address(sockets, context)))
     finally:
-        for each in sockets:
-            each.close()
+        _close_all(sockets)
     return 0
 
 
@@ -161,11 +160,17 @@ def _serve_with_workers(
         drain_seconds=config.drain_seconds,
         helper=helper,
         on_ready=lambda: _tell_address(sockets, context, f" with {count} workers"),
+        on_end=lambda: _close_all(sockets),
     )
     status = supervisor.run()
     if not config.mongo_url:
         fold_log(database_path(config))
     return status
+
+
+def _close_all(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
 
 
 def told(work: Callable[[], int]) -> int:
@@ -222,46 +227,67 @@ async def _serve(
         body_timeout=HTTP_TIMEOUT_SECONDS,
         max_body_size=MAX_BODY_BYTES,
     )
-    stop = asyncio.Event()
-    hurry = asyncio.Event()
-    _watch_signal(signal.SIGTERM, stop, hurry)
+    end = Ending(app)
     if parent_gone is None:
-        _watch_signal(signal.SIGINT, stop, hurry)
-        # A terminal that is closed; nohup has it ignored.
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            _watch_signal(signal.SIGHUP, stop, hurry)
+        end.watch_signals()
     else:
-        _watch_parent(parent_gone, stop)
+        end.watch_parent(parent_gone)
     await app.start(admin_password)
     server.add_sockets(sockets)
     on_ready()
-    await stop.wait()
-    await drain(app, server, hurry, has_successor=parent_gone is not None)
+    await end.ordered.wait()
+    await drain(app, server, end.hurry, has_successor=end.has_successor)
     await app.stop()
     log.info("stopped")
 
 
-def _watch_signal(number: int, stop: asyncio.Event, hurry: asyncio.Event) -> None:
-    """The first signal drains, the second ends the drain at once."""
+class Ending:
+    """Learns from signals, or from the end of the parent, that this process is to end, and how."""
 
-    def on_signal() -> None:
-        if stop.is_set():
-            hurry.set()
-        stop.set()
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._loop = asyncio.get_running_loop()
+        self.ordered = asyncio.Event()
+        #: Set when the drain is to end at once.
+        self.hurry = asyncio.Event()
+        #: True if another process serves the port after this one.
+        self.has_successor = False
 
-    asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    def watch_signals(self) -> None:
+        """Let the first signal drain and the second hurry: this process is the whole server."""
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        # A terminal that is closed; nohup has it ignored.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
+            self._loop.add_signal_handler(number, self._on_signal)
 
+    def watch_parent(self, parent_gone: int) -> None:
+        """
+        Obey the parent, and end when it is gone, however it ended.
 
-def _watch_parent(parent_gone: int, stop: asyncio.Event) -> None:
-    """Drain when the parent is gone, however it ended."""
-    loop = asyncio.get_running_loop()
+        SIGTERM may come twice, from the parent and from who ends a whole group of processes,
+        as systemd does; so it does not hurry.
+        """
+        self._app.admin.drain_signal = RETIRE
+        self._loop.add_signal_handler(signal.SIGTERM, self.ordered.set)
+        self._loop.add_signal_handler(RETIRE, self._retire)
+        self._loop.add_signal_handler(HURRY, self.hurry.set)
+        self._loop.add_reader(parent_gone, self._on_parent_gone, parent_gone)
 
-    def on_end() -> None:
-        loop.remove_reader(parent_gone)
+    def _on_signal(self) -> None:
+        if self.ordered.is_set():
+            self.hurry.set()
+        self.ordered.set()
+
+    def _retire(self) -> None:
+        self.has_successor = not self.ordered.is_set()
+        self.ordered.set()
+
+    def _on_parent_gone(self, parent_gone: int) -> None:
+        self._loop.remove_reader(parent_gone)
         log.error("the parent process is gone; this worker stops")
-        stop.set()
-
-    loop.add_reader(parent_gone, on_end)
+        self.ordered.set()
 
 
 async def drain(

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from jpulse import prefork
-from jpulse.prefork import Lifeline, Supervisor
+from jpulse.prefork import HURRY, RETIRE, Lifeline, Supervisor
 
 
 def tell(what: str) -> None:
@@ -49,7 +49,8 @@ def work_in(folder: Path, lifeline: Lifeline) -> int:
         return int(argument)
     if behaviour == "raise":
         raise RuntimeError(argument)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour == "ignore" else end)
+    for number in (signal.SIGTERM, RETIRE, HURRY):
+        signal.signal(number, signal.SIG_IGN if behaviour == "ignore" else end)
     if behaviour != "hang":
         lifeline.tell_ready()
     if behaviour == "serve" and argument:
@@ -69,6 +70,7 @@ def main() -> int:
         lambda lifeline: work_in(folder, lifeline),
         drain_seconds=drain_seconds,
         on_ready=lambda: tell("all serve"),
+        on_end=lambda: tell("all end"),
     ).run()
 
 
