@@ -127,6 +127,8 @@ class App(Application):
         self.store_state = "ok"
         #: True from the signal to stop on: nobody new is let in.
         self.draining = False
+        #: The monotonic time at which somebody last asked whether this process is ready.
+        self.readiness_asked_at = float("-inf")
         #: Pages and REST that are being answered; a drain waits for them.
         self.requests: set[RequestHandler] = set()
         self._timers: list[Repeating] = []
@@ -261,6 +263,7 @@ class App(Application):
 
         A bridge that has been lost for a moment only is well.
         """
+        self.readiness_asked_at = time.monotonic()
         is_lost = self.bridge.down_seconds() > BRIDGE_PATIENCE_SECONDS
         return {
             "store": await self._ask_store(),

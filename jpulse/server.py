@@ -30,8 +30,12 @@ from .websocket import OPEN
 
 log = logging.getLogger("jpulse.server")
 
+#: The part of drain_seconds in which the port is still open and /readyz says that it will not be for long.
+NOTICE = 0.15
 #: The part of drain_seconds over which closes are spread; the rest is for the answers.
-SPREAD = 0.8
+SPREAD = 0.7
+#: Who asked for /readyz so lately is a load balancer that will ask again.
+WATCHED_SECONDS = 60.0
 #: With few connections a drain does not last longer than it needs.
 MAX_PACE_SECONDS = 0.25
 #: What was accepted from a shared socket has so long to send its request.
@@ -296,21 +300,37 @@ async def drain(
     """
     End well within `drain_seconds`: no new connections, 1012 to the open ones, handlers and requests finish.
 
-    The closes are spread, so that the clients do not come back all at once. With a successor
-    nobody is refused: who was accepted a moment ago is still let in, and gets 1012 with the rest.
+    First /readyz fails and handshakes get 503, while the port is still open for a moment: who
+    shares out connections is to learn of it before anybody is refused. The closes are spread, so that
+    the clients do not come back all at once. With a successor nobody is refused: who was accepted a
+    moment ago is still let in, and gets 1012 with the rest.
     """
     hurry = hurry or asyncio.Event()
     deadline = time.monotonic() + app.config.drain_seconds
-    server.stop()
+    # Whoever asks from now on is told `Connection: close`.
+    server.conn_params.no_keep_alive = True
     if has_successor:
+        server.stop()
         await _sleep_unless(hurry, min(LATECOMER_SECONDS, SPREAD * app.config.drain_seconds / 2))
-    app.draining = True
+        app.draining = True
+    else:
+        await _give_notice(app, hurry)
+        server.stop()
     log.info("draining %d connections", app.hub.sockets)
     await _close_spread(app, hurry)
     while _is_busy(app) and time.monotonic() < deadline and not hurry.is_set():
         await asyncio.sleep(0.02)
     await _cancel(app.hub.scheduler.tasks)
     await server.close_all_connections()
+
+
+async def _give_notice(app: App, hurry: asyncio.Event) -> None:
+    """Be not ready for a moment before the port closes, unless there is nobody who would notice."""
+    app.draining = True
+    is_watched = time.monotonic() - app.readiness_asked_at < WATCHED_SECONDS
+    if app.hub.sockets or is_watched:
+        log.info("not ready any more; the port closes in a moment")
+        await _sleep_unless(hurry, NOTICE * app.config.drain_seconds)
 
 
 def _is_busy(app: App) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+from asyncio import Future
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from http.client import responses
@@ -110,6 +111,12 @@ class BaseHandler(RequestHandler):
         await self.load_session()
         if self.request.method not in self._methods():
             raise HTTPError(405)
+
+    def flush(self, include_footers: bool = False) -> Future[None]:
+        """Tell who is answered during a drain to ask elsewhere next time."""
+        if self.app.draining:
+            self.set_header("Connection", "close")
+        return super().flush(include_footers)
 
     def on_finish(self) -> None:
         """Let a drain go on."""

@@ -104,18 +104,23 @@ def test_draining(serve: Callable[..., Server]) -> None:
     server = serve("--drain-seconds", "5", app="tests.apps.behaviours")
     server.expected_log = ("did not finish in time",)
     path = "/api/1/ws/slow"
-    with RawClient(server.port, path) as busy, RawClient(server.port, shake_hands=False) as probe:
+    with (
+        RawClient(server.port, path) as busy,
+        RawClient(server.port, shake_hands=False) as probe,
+        RawClient(server.port, shake_hands=False) as other,
+    ):
         busy.read_data("connected")
         busy.send_json({"number": 1, "seconds": 30})
         busy.read_data("begin")
-        assert ask_on(probe, READY)[0] == 200
+        assert [ask_on(each, READY)[0] for each in (probe, other)] == [200, 200]
         server.process.send_signal(signal.SIGTERM)
         server.wait_for_log("draining")
         status, envelope = ask_on(probe, READY)
         assert (status, envelope["code"]) == (503, 503)
         assert envelope["error"] == "Not ready: drain: the server is stopping"
         assert envelope["data"] == {**WELL, "drain": "the server is stopping"}
-        assert ask_on(probe, HEALTH) == (200, {"success": True, "data": {"status": "ok"}})
+        assert probe.at_end()
+        assert ask_on(other, HEALTH) == (200, {"success": True, "data": {"status": "ok"}})
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(5) == 0
 
