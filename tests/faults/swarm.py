@@ -46,6 +46,8 @@ class Member:
         self.told: list[dict[str, Any]] = []
         #: How each of its connections ended: the close code, 1006 for none.
         self.closes: list[int] = []
+        #: When each of them ended.
+        self.ended_at: list[float] = []
 
     def connect(self) -> None:
         """Shake hands; the frames that come are read when the swarm turns."""
@@ -148,6 +150,7 @@ class Member:
                 self.socket.sendall(client_frame(code.to_bytes(2, "big"), CLOSE))
         self.close()
         self.closes.append(code)
+        self.ended_at.append(time.monotonic())
         if self.returns:
             self._swarm.returning.append((time.monotonic() + RETURN_SECONDS, self))
 
