@@ -22,6 +22,7 @@ VALKEY = (
 )
 TEST = [
     "pytest>=8",
+    "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "playwright>=1.45",
     "ruff>=0.6",

@@ -54,6 +54,8 @@ class Daemon:
     def pause(self) -> None:
         """Freeze it: connections stay open and nothing answers."""
         self._process.send_signal(signal.SIGSTOP)
+        # On a busy machine a thread of it may go on for a moment.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def resume(self) -> None:
         """Let it go on."""

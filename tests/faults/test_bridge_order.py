@@ -65,17 +65,25 @@ def test_excluded_client(cluster: Cluster, redis_url: str, swarm: Swarm) -> None
     assert [member.numbers(left_out[0]) for member in others] == [[0, 1], [0, 1]]
 
 
+def wait_until_counted(port: int, clients: int) -> None:
+    """Wait until a process knows of the clients of all; the last to come is the last to be told of."""
+    wait_until(
+        lambda: in_namespace(figures(port), RELAY)["clientCount"] == clients, GOSSIP_SECONDS, "all clients"
+    )
+
+
 def test_one_client_in_two_processes(cluster: Cluster, redis_url: str, swarm: Swarm) -> None:
     """`send_to_client` reaches every socket of a client id in all processes, and nobody else."""
     a, b = cluster(2, redis_url)
     client_id = new_client_id()
     tabs = [swarm.join(port, client_id=client_id) for port in (a.port, b.port)]
-    speaker = swarm.join(a.port)
+    speaker, _ = swarm.join(a.port), swarm.join(b.port)
+    wait_until_counted(a.port, 3)
     speaker.say("say to client", to=client_id)
     swarm.run_until_heard(speaker, tabs, 0, 5)
     speaker.say()
     swarm.run_until_heard(speaker, swarm.members, 1, 5)
-    assert [member.numbers(speaker) for member in swarm.members] == [[0, 1], [0, 1], [1]]
+    assert [member.numbers(speaker) for member in swarm.members] == [[0, 1], [0, 1], [1], [1]]
 
 
 def test_one_user_in_two_processes(cluster: Cluster, redis_url: str, swarm: Swarm) -> None:
@@ -85,6 +93,7 @@ def test_one_user_in_two_processes(cluster: Cluster, redis_url: str, swarm: Swar
     visitor.sign_in()
     own = [swarm.join(port, headers=visitor.cookie_header()) for port in (a.port, b.port, b.port)]
     guests = [swarm.join(port) for port in (a.port, b.port)]
+    wait_until_counted(a.port, 5)
     guests[0].say("say to user", to="admin")
     swarm.run_until_heard(guests[0], own, 0, 5)
     guests[0].say()

@@ -7,7 +7,6 @@ import json
 import re
 import select
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -277,7 +276,7 @@ ODD_IDS = [
     "*",
     "toggle",
     "undefined",
-    str(uuid.uuid4()),
+    "5355410c-05d2-47d4-b0a4-6a1c0b7f2f51",
     "0" * 24,
     "0" * 32,
     "f" * 31 + "\n",
