@@ -13,11 +13,14 @@ from typing import Any
 
 import msgspec
 
+from . import deflate
 from .errors import CloseCode, InvalidMessage, ProtocolError
 
 #: Opcodes (RFC 6455 section 5.2).
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
+#: Set in the first byte of a message that is compressed (RFC 7692 section 6).
+RSV1 = 0x40
 #: The most that a control frame carries (RFC 6455 section 5.5).
 MAX_CONTROL_BYTES = 125
 #: Fragments without payload cost the sender six bytes and bring a message no nearer to its end.
@@ -136,7 +139,7 @@ def success(data: Mapping[str, Any], ctx: Context | None) -> bytes:
 
 def data_start(frame: bytes) -> int:
     """Where `data` begins in a frame of a success envelope."""
-    return (2 if frame[1] < 126 else 4 if frame[1] == 126 else 10) + len(_HEAD)
+    return _payload_start(frame) + len(_HEAD)
 
 
 def _encode_context(ctx: Context) -> bytes:
@@ -177,6 +180,17 @@ def frame(payload: bytes, opcode: int = TEXT) -> bytes:
     if length < 65536:
         return bytes((0x80 | opcode, 126, length >> 8, length & 0xFF)) + payload
     return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big") + payload
+
+
+def _payload_start(frame: bytes) -> int:
+    return 2 if frame[1] < 126 else 4 if frame[1] == 126 else 10
+
+
+def compressed(plain: bytes, window_bits: int) -> bytes:
+    """Make the compressed frame of a message (RFC 7692 section 6.1); the same frame if that is no smaller."""
+    packed = deflate.compressor(window_bits).compress(plain[_payload_start(plain) :])
+    smaller = frame(packed, plain[0] & 0x0F | RSV1)
+    return smaller if len(smaller) < len(plain) else plain
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
@@ -234,11 +248,12 @@ class FrameParser:
 
     `feed` takes bytes as they come and `next` hands out what is whole, so that the
     reader can stop between two messages. Fragments are joined, payloads unmasked, text
-    is checked to be UTF-8. The first broken rule raises ProtocolError, as early as the
-    bytes show it, and from then on every `next` raises it again.
+    is checked to be UTF-8. Where permessage-deflate was agreed on (`inflates`), messages
+    are inflated. The first broken rule raises ProtocolError, as early as the bytes show
+    it, and from then on every `next` raises it again.
 
-    A frame whose payload is still arriving is unmasked and checked piece by piece, so
-    the parser holds at most `max_message_bytes` and what the last `feed` brought.
+    A frame whose payload is still arriving is unmasked, inflated and checked piece by
+    piece, so the parser holds at most `max_message_bytes` and what the last `feed` brought.
     """
 
     __slots__ = (
@@ -248,6 +263,8 @@ class FrameParser:
         "_empty_fragments",
         "_failure",
         "_final",
+        "_inflater",
+        "_inflates",
         "_mask",
         "_message",
         "_message_opcode",
@@ -258,8 +275,13 @@ class FrameParser:
         "max_message_bytes",
     )
 
-    def __init__(self, max_message_bytes: int, unmask: Unmask = xor_unmask) -> None:
+    def __init__(
+        self, max_message_bytes: int, unmask: Unmask = xor_unmask, *, inflates: bool = False
+    ) -> None:
         self.max_message_bytes = max_message_bytes
+        self._inflates = inflates
+        #: Inside a compressed message.
+        self._inflater: deflate.Inflater | None = None
         self._unmask = unmask
         self._buffer = b""
         self._position = 0
@@ -305,6 +327,7 @@ class FrameParser:
         except ProtocolError as failure:
             self._failure = failure
             self._buffer, self._message, self._position = b"", None, 0
+            self._inflater = None
             raise
         if message is None and self._position == len(self._buffer):
             # An idle connection does not keep the last 64 KiB it read.
@@ -366,17 +389,19 @@ class FrameParser:
             length = self._read_length(buffer[position : position + wide])
             position += wide
         if opcode < CLOSE:
-            self._check_size(length)
+            self._check_size(length, compressed=first & RSV1 != 0 or self._inflater is not None)
         if len(buffer) - position < 4:
             return False
         self._mask = buffer[position : position + 4]
         self._position = position + 4
         self._opcode, self._final, self._remaining = opcode, first >= 0x80, length
+        if first & RSV1:
+            self._inflater = deflate.Inflater(self.max_message_bytes)
         return True
 
     def _check_first_byte(self, first: int) -> None:
         opcode = first & 0x0F
-        if first & 0x70:
+        if first & 0x70 and (first & 0x70 != RSV1 or not self._inflates or opcode not in (TEXT, BINARY)):
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, "reserved bits are set")
         if opcode >= CLOSE:
             if opcode > PONG:
@@ -400,11 +425,15 @@ class FrameParser:
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a length is written with more bytes than it needs")
         return length
 
-    def _check_size(self, length: int) -> None:
-        so_far = 0 if self._message is None else len(self._message)
-        if so_far + length > self.max_message_bytes:
-            reason = f"a message is larger than {self.max_message_bytes} bytes"
-            raise ProtocolError(CloseCode.MESSAGE_TOO_BIG, reason)
+    def _check_size(self, length: int, *, compressed: bool) -> None:
+        if compressed:
+            so_far = 0 if self._inflater is None else self._inflater.received
+            limit = deflate.most_packed(self.max_message_bytes)
+        else:
+            so_far = 0 if self._message is None else len(self._message)
+            limit = self.max_message_bytes
+        if so_far + length > limit:
+            raise deflate.too_big(self.max_message_bytes)
 
     def _read_payload(self) -> Message | None:
         """Take what has come of the current frame's payload; a message if that completes one."""
@@ -424,7 +453,7 @@ class FrameParser:
         opcode = self._opcode
         if opcode >= CLOSE:
             return self._control_part(opcode, payload)
-        if wanted < 0 and self._message is None and self._final:
+        if wanted < 0 and self._message is None and self._final and self._inflater is None:
             # Nine in ten messages: one frame, all there. No copies, no decoder.
             if opcode == TEXT and not payload.isascii():
                 self._check_text(payload)
@@ -445,10 +474,15 @@ class FrameParser:
         if opcode != CONTINUATION and not self._message_opcode:
             self._message_opcode = opcode
             self._decoder = _new_utf8_decoder() if opcode == TEXT else None
-        self._message += payload
         arriving = self._remaining >= 0
+        last = self._final and not arriving
+        if self._inflater is None:
+            self._message += payload
+            part = payload
+        else:
+            part = self._inflater.inflate(payload, self._message, last=last)
         if self._decoder is not None:
-            self._check_text_part(payload, final=self._final and not arriving)
+            self._check_text_part(part, final=last)
         if arriving:
             # The rest of the frame is unmasked on its own, from here on.
             self._turn_mask(len(payload))
@@ -462,6 +496,7 @@ class FrameParser:
         assert self._message is not None
         message = (self._message_opcode, bytes(self._message))
         self._message, self._message_opcode, self._decoder, self._empty_fragments = None, 0, None, 0
+        self._inflater = None
         return message
 
     def _turn_mask(self, taken: int) -> None:
