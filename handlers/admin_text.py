@@ -120,11 +120,17 @@ def namespace_cards(namespace: dict[str, Any]) -> list[tuple[str, str]]:
         ("Messages in all", number(namespace["totalMessages"])),
         ("Deliveries", number(namespace["deliveries"])),
         ("Received", size(namespace["bytesIn"])),
-        ("Sent", size(namespace["bytesOut"])),
+        ("Sent", sent_text(namespace)),
         ("Connections so far", number(namespace["connects"])),
         ("Handler, median", seconds(namespace["handlerP50"])),
         ("Handler, 99 of 100", seconds(namespace["handlerP99"])),
     ]
+
+
+def sent_text(namespace: dict[str, Any]) -> str:
+    """Say how much was sent, and what compression has saved of it."""
+    sent, saved = namespace["bytesOut"], namespace["bytesSaved"]
+    return f"{size(sent)}, {saved / (sent + saved):.0%} less by compression" if saved else size(sent)
 
 
 #: What the page's script makes rows from.

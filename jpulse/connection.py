@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from . import wire
+from .deflate import MIN_BYTES
 from .errors import ERROR_TEXTS, ClientError, CloseCode, InvalidMessage
 from .names import name_key
 from .stats import NamespaceStats
@@ -193,7 +194,10 @@ class Connection(BaseConnection):
         """
         frame = wire.frame(wire.success(data, ctx))
         self.namespace.count_sent(data, ctx, frame)
-        self.namespace.stats.delivered(1, len(frame))
+        plain_bytes = len(frame)
+        if self.window_bits and plain_bytes >= MIN_BYTES:
+            frame = wire.compressed(frame, self.window_bits)
+        self.namespace.stats.delivered(1, len(frame), plain_bytes - len(frame))
         self.send_frame(frame)
 
     def start(self) -> None:

@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from . import wire
 from .activity import Entry
 from .bridge.base import ALL, Bridge, Kind, Packet, namespace_topic, path_of
 from .bridge.local import LocalBridge
 from .connection import Connection
+from .deflate import MIN_BYTES
 from .errors import CloseCode
 from .stats import Figures, NamespaceStats
 from .websocket import Scheduler
@@ -79,12 +81,14 @@ class Crowd:
 class Members:
     """The connections of one namespace, those of other processes by client id and user only."""
 
-    __slots__ = ("clients", "connections", "stats", "users")
+    __slots__ = ("clients", "connections", "inflating", "stats", "users")
 
     def __init__(self) -> None:
         self.stats = NamespaceStats()
         #: Those of this process.
         self.connections: set[Connection] = set()
+        #: How many of them take compressed messages.
+        self.inflating = 0
         #: A client id names a set of sockets: a browser's tabs, or a reconnect that overtook the old end.
         self.clients = Crowd()
         #: Signed-in users by the key of their name.
@@ -93,6 +97,7 @@ class Members:
     def add(self, connection: Connection) -> bool:
         """Let a connection get what the namespace is sent; True if it is the client's first one here."""
         self.connections.add(connection)
+        self.inflating += connection.window_bits > 0
         if connection.user_key:
             self.users.add(connection.user_key, connection)
         return self.clients.add(connection.client_id, connection)
@@ -105,7 +110,9 @@ class Members:
 
     def remove(self, connection: Connection) -> bool:
         """Let go of a connection; True if it was the client's last one here."""
-        self.connections.discard(connection)
+        if connection in self.connections:
+            self.connections.remove(connection)
+            self.inflating -= connection.window_bits > 0
         self.users.remove(connection.user_key, connection)
         return self.clients.remove(connection.client_id, connection)
 
@@ -334,9 +341,25 @@ class Hub:
     # Sending
 
     def send(self, members: Members, connections: Collection[Connection], frame: bytes) -> None:
-        """Send a frame to some of a namespace's connections, and count the deliveries."""
-        members.stats.delivered(len(connections), len(frame))
-        self.fan_out(connections, frame)
+        """
+        Send a frame to some of a namespace's connections, and count the deliveries.
+
+        Who takes compressed messages gets long ones compressed: once for all, not for each.
+        """
+        if members.inflating and len(frame) >= MIN_BYTES:
+            self._send_compressed(members, connections, frame)
+        else:
+            members.stats.delivered(len(connections), len(frame))
+            self.fan_out(connections, frame)
+
+    def _send_compressed(self, members: Members, connections: Collection[Connection], plain: bytes) -> None:
+        by_window: dict[int, list[Connection]] = {}
+        for connection in connections:
+            by_window.setdefault(connection.window_bits, []).append(connection)
+        for bits, those in by_window.items():
+            frame = wire.compressed(plain, bits) if bits else plain
+            members.stats.delivered(len(those), len(frame), len(plain) - len(frame))
+            self.fan_out(those, frame)
 
     def fan_out(self, connections: Iterable[Connection], frame: bytes) -> None:
         """

@@ -111,6 +111,9 @@ class _Collector(Collector):
             "jpulse_received_bytes", "Bytes of messages that came in", labels=labels
         )
         sent = CounterMetricFamily("jpulse_sent_bytes", "Bytes put into outboxes", labels=labels)
+        saved = CounterMetricFamily(
+            "jpulse_saved_bytes", "Bytes that compression kept from being sent", labels=labels
+        )
         connects = CounterMetricFamily("jpulse_connects", "WebSockets that were opened", labels=labels)
         for values, each in self._each():
             open_.add_metric(values, each.connects - sum(each.closes.values()))
@@ -119,8 +122,9 @@ class _Collector(Collector):
             deliveries.add_metric(values, each.deliveries)
             received.add_metric(values, each.bytes_in)
             sent.add_metric(values, each.bytes_out)
+            saved.add_metric(values, each.bytes_saved)
             connects.add_metric(values, each.connects)
-        yield from (open_, messages, deliveries, received, sent, connects)
+        yield from (open_, messages, deliveries, received, sent, saved, connects)
 
     def _drops(self) -> Metric:
         family = CounterMetricFamily(

@@ -172,6 +172,7 @@ def figures_json(figures: Figures) -> dict[str, Any]:
         "deliveries": figures.deliveries,
         "bytesIn": figures.bytes_in,
         "bytesOut": figures.bytes_out,
+        "bytesSaved": figures.bytes_saved,
         "dropped": figures.dropped,
         "connects": figures.connects,
         "closes": {str(code): count for code, count in figures.closes.items()},

@@ -107,6 +107,8 @@ class Figures(msgspec.Struct, kw_only=True, omit_defaults=True):
     #: Frames put into outboxes, and their bytes.
     deliveries: int = 0
     bytes_out: int = 0
+    #: Bytes that compression has kept from being sent.
+    bytes_saved: int = 0
     #: Bytes of the messages that were received.
     bytes_in: int = 0
     dropped: dict[str, int] = {}
@@ -150,6 +152,7 @@ class NamespaceStats:
         "_total",
         "bytes_in",
         "bytes_out",
+        "bytes_saved",
         "closes",
         "connects",
         "deliveries",
@@ -163,7 +166,8 @@ class NamespaceStats:
     def __init__(self) -> None:
         #: None until the first message.
         self.last_activity: float | None = None
-        self.bytes_in = self.bytes_out = self.messages_in = self.deliveries = self.connects = 0
+        self.bytes_in = self.bytes_out = self.bytes_saved = 0
+        self.messages_in = self.deliveries = self.connects = 0
         self.drops = dict.fromkeys(DROP_REASONS, 0)
         self.closes: dict[int, int] = {}
         self.handler_counts = [0] * (len(BUCKETS) + 1)
@@ -191,10 +195,11 @@ class NamespaceStats:
         self.messages_in += 1
         self.bytes_in += size
 
-    def delivered(self, receivers: int, size: int) -> None:
-        """Count a frame of `size` bytes that was put into the outboxes of so many receivers."""
+    def delivered(self, receivers: int, size: int, saved: int = 0) -> None:
+        """Count a frame of `size` bytes, without compression `saved` more, in so many receivers' outboxes."""
         self.deliveries += receivers
         self.bytes_out += receivers * size
+        self.bytes_saved += receivers * saved
 
     def drop(self, reason: str) -> None:
         """Count a message that was dropped; the reasons are DROP_REASONS."""
@@ -266,6 +271,7 @@ class NamespaceStats:
             last_activity=self.last_activity,
             deliveries=self.deliveries,
             bytes_out=self.bytes_out,
+            bytes_saved=self.bytes_saved,
             bytes_in=self.bytes_in,
             dropped={reason: count for reason, count in self.drops.items() if count},
             connects=self.connects,
@@ -339,6 +345,7 @@ def merge(figures: Iterable[Figures], end: int) -> Figures:
         merged.received += each.received
         merged.deliveries += each.deliveries
         merged.bytes_out += each.bytes_out
+        merged.bytes_saved += each.bytes_saved
         merged.bytes_in += each.bytes_in
         merged.connects += each.connects
         merged.handler_seconds += each.handler_seconds

@@ -134,6 +134,7 @@ class BaseConnection:
         "sent_frames",
         "state",
         "transport",
+        "window_bits",
     )
 
     def __init__(self, scheduler: Scheduler, parser: wire.FrameParser, max_outbox_bytes: int) -> None:
@@ -155,6 +156,8 @@ class BaseConnection:
         self.close_deadline = 0.0
         #: Why the connection ended, a code of RFC 6455 section 7.4; 0 while it is open.
         self.close_code = 0
+        #: Set by the handshake: the window for what it is sent compressed (see `deflate`); 0: nothing is.
+        self.window_bits = 0
         self._reading_paused = False
 
     # For subclasses

@@ -167,7 +167,12 @@ class Process:
     # What happens here
 
     def connect(
-        self, client_id: str, user: str = "", session: str = "", namespace: Namespace | None = None
+        self,
+        client_id: str,
+        user: str = "",
+        session: str = "",
+        namespace: Namespace | None = None,
+        window_bits: int = 0,
     ) -> Client:
         """A client that has connected; a user without a session named has one of its own name."""
         session = session or f"session-of-{user}" if user else ""
@@ -176,6 +181,7 @@ class Process:
             user=User(user) if user else None,
             session_id=session,
             namespace=namespace or self.chat,
+            window_bits=window_bits,
         )
         self.clients.append(client)
         return client

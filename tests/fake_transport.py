@@ -70,14 +70,14 @@ class Client:
     transport: FakeTransport
 
     def frames(self) -> list[tuple[int, bytes]]:
-        """What the peer got: opcodes and payloads."""
+        """What the peer got: opcodes, with RSV1 if the payload is compressed, and payloads."""
         data, frames = self.transport.sent, []
         while data:
             length, begin = data[1], 2
             if length >= 126:
                 begin = 4 if length == 126 else 10
                 length = int.from_bytes(data[2:begin], "big")
-            frames.append((data[0] & 0x0F, data[begin : begin + length]))
+            frames.append((data[0] & 0x4F, data[begin : begin + length]))
             data = data[begin + length :]
         return frames
 
@@ -122,10 +122,11 @@ class World:
         session_id: str = "",
         ip: str = "10.0.0.7",
         namespace: Namespace | None = None,
+        window_bits: int = 0,
     ) -> Client:
         """A client that has connected and got its first frame."""
         namespace = namespace or self.namespace
-        parser = FrameParser(namespace.limits.max_message_bytes)
+        parser = FrameParser(namespace.limits.max_message_bytes, inflates=window_bits > 0)
         connection = Connection(
             namespace,
             self.hub.scheduler,
@@ -135,6 +136,7 @@ class World:
             session_id=session_id,
             ip=ip,
         )
+        connection.window_bits = window_bits
         transport = FakeTransport(connection)
         self.hub.take_place(ip)
         connection.start()
