@@ -24,6 +24,7 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 from . import wire
 from .auth import CurrentUser, SignedIn
 from .connection import Connection
+from .deflate import Agreement, negotiate
 from .errors import ERROR_TEXTS
 from .namespace import Namespace
 from .store.base import StoreUnavailable
@@ -46,7 +47,7 @@ log = logging.getLogger("jpulse.endpoint")
 #: The answer of RFC 6455 section 4.2.2.
 _SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: %b\r\n\r\n"
+    b"Sec-WebSocket-Accept: %b\r\n%b\r\n"
 )
 _UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -148,7 +149,8 @@ class Endpoint(BaseHandler, WebSocketHandler):
         return True
 
     def _upgrade(self) -> None:
-        stream = shake_hands(self)
+        agreement = agree(self.namespace, self.request)
+        stream = shake_hands(self, agreement)
         # A client that went away meanwhile never was a connection.
         if not stream.closed():
             session_id = self.session.id_hash if self.session else ""
@@ -160,6 +162,7 @@ class Endpoint(BaseHandler, WebSocketHandler):
                 self.client_address,
                 session_id,
                 self.current_user,
+                agreement,
             )
 
 
@@ -223,11 +226,13 @@ class QuickHandshake(HTTPMessageDelegate):
         if stream.closed():
             return
         key = request.headers["Sec-WebSocket-Key"]
-        answer = _SWITCHING % WebSocketProtocol13.compute_accept_value(key).encode()
+        agreement = agree(self._namespace, request)
+        extension = f"Sec-WebSocket-Extensions: {agreement.answer}\r\n" if agreement else ""
+        answer = _SWITCHING % (WebSocketProtocol13.compute_accept_value(key).encode(), extension.encode())
         address = client_address(request.remote_ip, request.headers, self._app.config.trusted_proxies)
         if access_log.isEnabledFor(logging.INFO):
             log_answer(request, 101, address, user)
-        begin(self._app, self._namespace, request, stream, address, session_id, user, answer)
+        begin(self._app, self._namespace, request, stream, address, session_id, user, agreement, answer)
 
     # For those who go the long way
 
@@ -288,6 +293,7 @@ def begin(
     address: str,
     session_id: str,
     user: CurrentUser | None,
+    agreement: Agreement | None,
     answer: bytes = b"",
 ) -> None:
     """Make a connection of a stream whose handshake is complete, once `answer` is sent."""
@@ -297,12 +303,14 @@ def begin(
     connection = Connection(
         namespace,
         app.hub.scheduler,
-        wire.FrameParser(namespace.limits.max_message_bytes, unmask),
+        wire.FrameParser(namespace.limits.max_message_bytes, unmask, inflates=agreement is not None),
         client_id=client_id,
         user=user,
         session_id=session_id,
         ip=address,
     )
+    if agreement is not None:
+        connection.window_bits = agreement.window_bits
     app.hub.take_place(address)
     take_over(stream, connection)
     if answer:
@@ -332,7 +340,13 @@ def make_endpoint(namespace: Namespace) -> type[Endpoint]:
     return cast(type[Endpoint], type(name, (Endpoint,), {"namespace": namespace}))
 
 
-def shake_hands(handler: WebSocketHandler) -> IOStream:
+def agree(namespace: Namespace, request: HTTPServerRequest) -> Agreement | None:
+    """Find out whether a connection is going to be compressed."""
+    offer = request.headers.get("Sec-WebSocket-Extensions") if namespace.compress else None
+    return negotiate(offer) if offer else None
+
+
+def shake_hands(handler: WebSocketHandler, agreement: Agreement | None = None) -> IOStream:
     """Answer 101 (RFC 6455 section 4.2.2) and return the stream, which may be closed by now."""
     handler.clear()
     handler.set_status(101)
@@ -341,6 +355,8 @@ def shake_hands(handler: WebSocketHandler) -> IOStream:
     handler.set_header("Connection", "Upgrade")
     key = handler.request.headers.get("Sec-WebSocket-Key", "")
     handler.set_header("Sec-WebSocket-Accept", WebSocketProtocol13.compute_accept_value(key))
+    if agreement is not None:
+        handler.set_header("Sec-WebSocket-Extensions", agreement.answer)
     handler.finish()
     return handler.detach()
 

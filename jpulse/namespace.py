@@ -76,6 +76,7 @@ class Namespace:
         require_roles: Sequence[str] = (),
         activity: ActivityLog | None = None,
         debug: bool = False,
+        compress: bool = False,
         hidden: bool = False,
     ) -> None:
         if not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
@@ -91,6 +92,8 @@ class Namespace:
         #: A role can only be had by somebody who is signed in.
         self.require_auth = require_auth or bool(self.require_roles)
         self.debug = debug
+        #: Agree on permessage-deflate with clients that offer it.
+        self.compress = compress
         #: Left out of statistics and log, as a page is that shows them.
         self.hidden = hidden
         self.members = hub.members_of(path)
@@ -303,6 +306,9 @@ class NamespaceHandler:
     #: 0: no limit.
     max_messages_per_second: int | None = None
     max_outbox_bytes: int | None = None
+    #: Compress messages of 256 bytes and more for clients that offer it, as browsers do; text
+    #: that a client chooses beside a secret can then be told from the length of what is sent.
+    compress: bool = False
     #: Leave the namespace out of statistics and log, as the page that shows them is.
     hidden: bool = False
 
@@ -388,6 +394,7 @@ class Registry:
                 max_message_bytes=handler.max_message_bytes,
                 max_messages_per_second=handler.max_messages_per_second,
                 max_outbox_bytes=handler.max_outbox_bytes,
+                compress=handler.compress,
                 hidden=handler.hidden,
             )
             .on_connect(handler.on_connect)
@@ -406,11 +413,13 @@ class Registry:
         max_message_bytes: int | None = None,
         max_messages_per_second: int | None = None,
         max_outbox_bytes: int | None = None,
+        compress: bool = False,
         hidden: bool = False,
     ) -> Namespace:
         """
         Serve a namespace whose handlers are chained to what this returns.
 
+        `compress`: with permessage-deflate (RFC 7692), for clients that offer it.
         ValueError if the path is taken or not under /api/1/ws/.
         """
         if path in self._namespaces:
@@ -423,6 +432,7 @@ class Registry:
             require_roles=require_roles,
             activity=self.activity,
             debug=self._settings.debug,
+            compress=compress,
             hidden=hidden,
         )
         self._namespaces[path] = namespace

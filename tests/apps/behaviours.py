@@ -221,6 +221,28 @@ class Closer(NamespaceHandler):
         conn.close(conn.message["code"], conn.message.get("reason", ""))
 
 
+class Packed(NamespaceHandler):
+    """Sends each message to everybody, its sender twice, compressed for those who agreed to it."""
+
+    path = "/api/1/ws/packed"
+    compress = True
+
+    def on_message(self, conn: Connection) -> None:
+        """Send it in both ways, or to one client."""
+        if "to" in conn.message:
+            self.send_to_client(conn.message["to"], {"type": "told", "message": conn.message}, conn.ctx)
+            return
+        conn.send({"type": "yours", "message": conn.message})
+        self.broadcast({"type": "said", "message": conn.message}, conn.ctx)
+
+
+class PackedMembers(Packed):
+    """The same for signed-in users only."""
+
+    path = "/api/1/ws/packed-members"
+    require_auth = True
+
+
 class Members(NamespaceHandler):
     """For signed-in users only."""
 
@@ -248,6 +270,8 @@ HANDLERS = (
     Flood,
     Narrow,
     Closer,
+    Packed,
+    PackedMembers,
     Members,
     Admins,
 )
