@@ -3,7 +3,8 @@ An echo server for RFC 6455 test suites: `python -m tests.conformance --port 900
 
 It runs the product's parser, transport and connection, and leaves out what the product
 adds above them: envelopes, the `connected` frame, the message rate. Text comes back as
-the same text and binary as the same bytes, up to 32 MiB.
+the same text and binary as the same bytes, up to 32 MiB. With `--deflate` it accepts
+permessage-deflate and answers every message, however short, compressed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
 from jpulse import wire
+from jpulse.deflate import negotiate
 from jpulse.endpoint import shake_hands
 from jpulse.transport import take_over, unmask
 from jpulse.websocket import BaseConnection, Scheduler
@@ -29,23 +31,33 @@ class Echo(BaseConnection):
 
     def on_payload(self, opcode: int, payload: bytes) -> None:
         """Answer with the same payload."""
-        self.send_frame(wire.frame(payload, opcode))
+        frame = wire.frame(payload, opcode)
+        self.send_frame(wire.compressed(frame, self.window_bits) if self.window_bits else frame)
 
 
 class EchoEndpoint(WebSocketHandler):
     """The handshake, without the checks that a namespace makes."""
 
     scheduler: Scheduler
+    compress: bool
 
-    def initialize(self, scheduler: Scheduler) -> None:
+    def initialize(self, scheduler: Scheduler, compress: bool) -> None:
         """Take what all connections share."""
         self.scheduler = scheduler
+        self.compress = compress
 
     async def get(self) -> None:
         """Shake hands and hand the socket over."""
-        stream = shake_hands(self)
-        if not stream.closed():
-            take_over(stream, Echo(self.scheduler, wire.FrameParser(MAX_BYTES, unmask), 3 * MAX_BYTES))
+        offer = self.request.headers.get("Sec-WebSocket-Extensions", "")
+        agreement = negotiate(offer) if self.compress else None
+        stream = shake_hands(self, agreement)
+        if stream.closed():
+            return
+        parser = wire.FrameParser(MAX_BYTES, unmask, inflates=agreement is not None)
+        echo = Echo(self.scheduler, parser, 3 * MAX_BYTES)
+        if agreement is not None:
+            echo.window_bits = agreement.window_bits
+        take_over(stream, echo)
 
 
 async def cut_overdue(scheduler: Scheduler) -> None:
@@ -56,10 +68,11 @@ async def cut_overdue(scheduler: Scheduler) -> None:
         await asyncio.sleep(0.5)
 
 
-async def serve(port: int) -> None:
+async def serve(port: int, *, compress: bool = False) -> None:
     """Serve until SIGTERM or SIGINT."""
     scheduler = Scheduler()
-    server = HTTPServer(Application([("/echo", EchoEndpoint, {"scheduler": scheduler})]))
+    echo = ("/echo", EchoEndpoint, {"scheduler": scheduler, "compress": compress})
+    server = HTTPServer(Application([echo]))
     server.listen(port, "127.0.0.1")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -74,4 +87,6 @@ async def serve(port: int) -> None:
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description="Serve /echo for an RFC 6455 test suite.")
     arguments.add_argument("--port", type=int, default=9001)
-    asyncio.run(serve(arguments.parse_args().port))
+    arguments.add_argument("--deflate", action="store_true", help="accept permessage-deflate")
+    given = arguments.parse_args()
+    asyncio.run(serve(given.port, compress=given.deflate))
