@@ -177,6 +177,11 @@ class BaseConnection:
     def data_received(self, data: bytes) -> None:
         """Take bytes from the socket."""
         self.last_heard = monotonic()
+        if self.state is OPEN and not self._reading_paused:
+            payload = self.parser.take_only(data)
+            if payload is not None:
+                self.on_payload(wire.TEXT, payload)
+                return
         if self.state is OPEN or self.state is CLOSING:
             self.parser.feed(data)
             self.read_frames()

@@ -9,6 +9,7 @@ import random
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -624,6 +625,64 @@ def test_chunks_change_nothing(stream: bytes, seed: int) -> None:
     whole = outcome([stream])
     assert outcome(one_by_one(stream)) == whole
     assert outcome(chunks_of(stream, seed)) == whole
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        client_frame(b"\xc3\xa9"),
+        client_frame(b"x" * 126),
+        client_frame(b""),
+        client_frame(b"one", fin=False),
+        client_frame(b"one", BINARY),
+        client_frame(b"one", PING),
+        client_frame(b"one") + client_frame(b"two"),
+        client_frame(b"one")[:-1],
+        b"\x81",
+        b"",
+        b"\x81\x03" + MASK + b"one",
+    ],
+    ids=repr,
+)
+def test_the_short_way_is_for_one_short_text(chunk: bytes) -> None:
+    """What is not one short ASCII text and nothing else is left to the parser as it is."""
+    parser = FrameParser(LIMIT)
+    assert parser.take_only(chunk) is None
+    assert parser.take_only(client_frame(b"next")) == b"next"
+
+
+def test_the_short_way_keeps_the_limit() -> None:
+    """A text over the limit is not taken by the short way, one at the limit is."""
+    assert FrameParser(5).take_only(client_frame(b"12345")) == b"12345"
+    assert FrameParser(4).take_only(client_frame(b"12345")) is None
+
+
+@pytest.mark.parametrize(
+    "begun", [client_frame(b"one", fin=False), client_frame(b"one")[:-1], b"\x81", b"\xff"]
+)
+def test_the_short_way_only_between_messages(begun: bytes) -> None:
+    """Inside a message, a frame or a head, and after a failure, nothing is taken by the short way."""
+    parser = FrameParser(LIMIT)
+    parser.feed(begun)
+    with suppress(ProtocolError):
+        parser.next()
+    assert parser.take_only(client_frame(b"two")) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(conversations(), st.integers(0, 2**32))
+def test_the_short_way_changes_nothing(conversation: tuple[bytes, list[Message]], seed: int) -> None:
+    """Messages come out the same, whichever of them go the short way."""
+    stream, expected = conversation
+    parser, messages = FrameParser(100_000), []
+    for chunk in [*chunks_of(stream, seed), client_frame(b"last")]:
+        payload = parser.take_only(chunk)
+        if payload is not None:
+            messages.append((TEXT, payload))
+        else:
+            parser.feed(chunk)
+            messages += drain(parser)
+    assert messages == [*expected, (TEXT, b"last")]
 
 
 # Frames out (RFC 6455 sections 5.2 and 5.5.1)
