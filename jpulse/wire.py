@@ -55,6 +55,8 @@ _decode = msgspec.json.Decoder().decode
 NO_CONTEXT: Context = {"username": "", "ip": "0.0.0.0"}
 _NO_CONTEXT_JSON = _encode(NO_CONTEXT)
 _HEAD = b'{"success":true,"data":'
+#: The heads of short text frames, by length: a third of what making one costs.
+_SHORT_HEADS = [bytes((_WHOLE_TEXT, length)) for length in range(126)]
 
 
 def encode(value: Any) -> bytes:
@@ -133,8 +135,8 @@ def success(data: Mapping[str, Any], ctx: Context | None) -> bytes:
         data = {key: value for key, value in data.items() if key != "ctx"}
     body = encode(data)
     context = _NO_CONTEXT_JSON if ctx is None else _encode_context(ctx)
-    comma = b"," if data else b""
-    return b'%b%b%b"ctx":%b}}' % (_HEAD, body[:-1], comma, context)
+    # join() takes half as long as formatting with %b.
+    return b"".join((_HEAD, body[:-1], b',"ctx":' if data else b'"ctx":', context, b"}}"))
 
 
 def data_start(frame: bytes) -> int:
@@ -145,10 +147,18 @@ def data_start(frame: bytes) -> int:
 def _encode_context(ctx: Context) -> bytes:
     if type(ctx) is dict and len(ctx) == 2 and type(ctx.get("username")) is type(ctx.get("ip")) is str:
         # What `conn.ctx` is: there is nothing to add.
-        return encode(ctx)
+        return _encode_two_texts(ctx)
     if not isinstance(ctx, Mapping):
         raise TypeError(f'ctx is an object such as {{"username": "ann", "ip": "10.0.0.7"}}, not {ctx!r}')
     return encode({**NO_CONTEXT, **ctx})
+
+
+def _encode_two_texts(ctx: Context) -> bytes:
+    try:
+        return _encode(ctx)
+    except ValueError:
+        # A lone surrogate, which the other encode() tells of.
+        return encode(ctx)
 
 
 def _as_dict(data: Any) -> dict[str, Any]:
@@ -176,7 +186,8 @@ def frame(payload: bytes, opcode: int = TEXT) -> bytes:
     """Make one unmasked, unfragmented frame (RFC 6455 section 5.2), as servers send them."""
     length = len(payload)
     if length < 126:
-        return bytes((0x80 | opcode, length)) + payload
+        head = _SHORT_HEADS[length] if opcode == TEXT else bytes((0x80 | opcode, length))
+        return head + payload
     if length < 65536:
         return bytes((0x80 | opcode, 126, length >> 8, length & 0xFF)) + payload
     return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big") + payload
@@ -314,6 +325,22 @@ class FrameParser:
         else:
             self._buffer = data
         self._position = 0
+
+    def take_only(self, data: bytes) -> bytes | None:
+        """
+        Take a short ASCII text that is one frame and all that came, in place of `feed`; else None.
+
+        Most reads bring just that, for which `feed` and `next` cost three times as much.
+        """
+        length = len(data) - 6
+        if not 0 < length < 126 or data[0] != _WHOLE_TEXT or data[1] != length + 0x80:
+            return None
+        if self._buffer or self._remaining >= 0 or self._message is not None or self._failure is not None:
+            return None
+        if length > self.max_message_bytes:
+            return None
+        payload = self._unmask(data[2:6], data[6:])
+        return payload if payload.isascii() else None
 
     def next(self) -> Message | None:
         """Hand out the next whole message or control frame; None when more bytes are needed."""
