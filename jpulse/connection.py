@@ -31,6 +31,7 @@ _serials = count(1)
 
 PONG_ENVELOPE = wire.frame(wire.plain_success({"type": "pong"}))
 TOO_MANY_MESSAGES = wire.frame(wire.failure("Too many messages; slow down", 429))
+RESERVED_TYPES = ("ping", "pong")
 #: Only messages up to this size are looked into before their turn, for pings.
 MAX_PING_BYTES = 128
 #: A client that stays above its rate is closed after so many seconds, or so many seconds' worth of drops.
@@ -78,9 +79,6 @@ class Owner(Protocol):
 
     def on_dropped(self, reason: str) -> None:
         """Count a message that was dropped; the reasons are stats.DROP_REASONS."""
-
-    def on_handled(self, seconds: float) -> None:
-        """Count a call of `on_message` that took so long."""
 
     def count_sent(self, data: Mapping[str, Any], ctx: wire.Context | None, frame: bytes) -> None:
         """Count a message that goes out."""
@@ -225,12 +223,14 @@ class Connection(BaseConnection):
         named = len(payload) <= MAX_PING_BYTES and (b'"ping"' in payload or b'"pong"' in payload)
         if named and self._is_reserved(payload):
             return
-        if not self._within_rate():
+        if self.namespace.limits.max_messages_per_second and not self._within_rate():
             return
         if self._busy:
             self._keep(opcode, payload)
         else:
-            self._work_on(self._handle(opcode, payload))
+            pending = self._handle(opcode, payload)
+            if pending is not None:
+                self._work_on(pending)
 
     def _is_reserved(self, payload: bytes) -> bool:
         """Take care of `{"type": "ping"}` and `{"type": "pong"}`, which reach no handler."""
@@ -248,8 +248,6 @@ class Connection(BaseConnection):
     def _within_rate(self) -> bool:
         """Take a token from the bucket: `max_messages_per_second`, twice that at once."""
         rate = self.namespace.limits.max_messages_per_second
-        if not rate:
-            return True
         now = self.last_heard
         tokens = min(2.0 * rate, self._tokens + (now - self._tokens_at) * rate)
         self._tokens_at = now
@@ -306,7 +304,7 @@ class Connection(BaseConnection):
             answer = wire.failure("Invalid message format", 400, username=self.username)
             self.send_frame(wire.frame(answer))
             return None
-        if self._took_reserved(message):
+        if message.get("type") in RESERVED_TYPES and self._took_reserved(message):
             return None
         message["username"] = self.username
         self.message = message
@@ -329,7 +327,7 @@ class Connection(BaseConnection):
 
     def _count_handled(self) -> None:
         if self._answered:
-            self.namespace.on_handled(perf_counter() - self._began_at)
+            self.namespace.stats.handled(perf_counter() - self._began_at)
 
     def _work_on(self, pending: Awaitable[Any] | None) -> None:
         if pending is not None:

@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any, Self, TypeVar
 
 from . import wire
-from .activity import ActivityLog, Entry, iso_time, to_keep
+from .activity import MAX_KEPT_BYTES, ActivityLog, Entry, iso_time, to_keep
 from .bridge.base import Kind
 from .connection import Connection, Handler, Limits
 from .hub import Hub, Members
@@ -189,7 +189,7 @@ class Namespace:
         now = time.time()
         self.stats.count(now)
         username = ctx.get("username", "") if ctx else ""
-        kept = to_keep(data, frame, wire.data_start(frame))
+        kept = data if len(frame) <= MAX_KEPT_BYTES else to_keep(data, frame, wire.data_start(frame))
         self.activity.add(now, self.path, "out", username, kept)
 
     # Statistics
@@ -261,15 +261,12 @@ class Namespace:
             return
         now = time.time()
         self.stats.received(now, len(payload))
-        self.activity.add(now, self.path, "in", connection.username, to_keep(message, payload))
+        kept = message if len(payload) <= MAX_KEPT_BYTES else to_keep(message, payload)
+        self.activity.add(now, self.path, "in", connection.username, kept)
 
     def on_dropped(self, reason: str) -> None:
         """Count a message that was dropped."""
         self.stats.drop(reason)
-
-    def on_handled(self, seconds: float) -> None:
-        """Count a call of `on_message`."""
-        self.stats.handled(seconds)
 
 
 def describe(path: str, figures: Iterable[Figures], members: Members, now: float) -> dict[str, Any]:

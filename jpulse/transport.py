@@ -17,6 +17,7 @@ from tornado.iostream import IOStream
 from tornado.util import _websocket_mask
 
 from .websocket import BaseConnection
+from .wire import Unmask
 
 log = logging.getLogger("jpulse.transport")
 
@@ -24,9 +25,8 @@ log = logging.getLogger("jpulse.transport")
 READ_BYTES = 65536
 
 
-def unmask(mask: bytes, data: bytes) -> bytes:
-    """Unmask a payload with Tornado's C function: 13 GB/s where `wire.xor_unmask` does 0.3."""
-    return _websocket_mask(mask, data)
+#: Unmasks a payload with Tornado's C function: 13 GB/s where `wire.xor_unmask` does 0.3.
+unmask: Unmask = _websocket_mask
 
 
 class SocketTransport:
