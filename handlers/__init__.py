@@ -2,6 +2,7 @@
 
 from . import admin
 from .auth import LoginApi, LoginPage, LogoutApi, LogoutPage, StatusApi
+from .demos.architecture import Architecture
 from .demos.cursors import Cursors
 from .demos.notes import Notes
 from .demos.pages import DemosPage
@@ -27,4 +28,4 @@ ROUTES = [
     *admin.ROUTES,
 ]
 
-NAMESPACES = [admin.AdminStats, Cursors, Todos, Notes]
+NAMESPACES = [admin.AdminStats, Cursors, Todos, Notes, Architecture]

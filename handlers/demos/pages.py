@@ -6,6 +6,9 @@ from pathlib import Path
 from jpulse import PageHandler
 from jpulse.app import find_folder
 
+from ..admin_text import STATUS_WORDS
+from . import architecture
+
 
 @cache
 def _source(path: Path) -> str:
@@ -20,6 +23,9 @@ class DemosPage(PageHandler):
         here, scripts = Path(__file__).parent, find_folder("static") / "demos"
         self.render(
             "demos/hello.html",
+            architecture=architecture,
+            picture=architecture.picture(self.app),
+            status_words=STATUS_WORDS,
             server_code=_source(here / "cursors.py"),
             page_code=_source(scripts / "emoji.js"),
             todo_server_code=_source(here / "todos.py"),
