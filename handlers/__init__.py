@@ -5,7 +5,8 @@ from .auth import LoginApi, LoginPage, LogoutApi, LogoutPage, StatusApi
 from .demos.architecture import Architecture
 from .demos.cursors import Cursors
 from .demos.notes import Notes
-from .demos.pages import DemosPage
+from .demos.pages import DemosPage, ExampleFile
+from .demos.practice import Practice
 from .demos.todos import TodoApi, Todos, TodosApi, TodoToggleApi
 from .home import HomePage
 from .status import HealthApi, MetricsPage, ReadyApi
@@ -14,6 +15,7 @@ from .status import HealthApi, MetricsPage, ReadyApi
 ROUTES = [
     (r"/", HomePage),
     (r"/hello-websocket/?", DemosPage),
+    (r"/hello-websocket/examples/([^/]+)/([^/]+)", ExampleFile),
     (r"/healthz", HealthApi),
     (r"/readyz", ReadyApi),
     (r"/metrics", MetricsPage),
@@ -28,4 +30,4 @@ ROUTES = [
     *admin.ROUTES,
 ]
 
-NAMESPACES = [admin.AdminStats, Cursors, Todos, Notes, Architecture]
+NAMESPACES = [admin.AdminStats, Cursors, Todos, Notes, Practice, Architecture]

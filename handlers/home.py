@@ -2,11 +2,14 @@
 
 from jpulse import PageHandler
 
+from .demos.sources import find_example
+
 #: What a visitor reads beside the address of a namespace that this application brings.
 TITLES = {
     "/api/1/ws/hello-emoji": "Emoji cursors",
     "/api/1/ws/hello-todo": "Todo list",
     "/api/1/ws/hello-notes": "Sticky notes",
+    "/api/1/ws/hello-practice": "Best practices, tried out",
 }
 
 
@@ -20,4 +23,4 @@ class HomePage(PageHandler):
             for each in self.app.websockets
             if not each.hidden
         ]
-        self.render("home.html", namespaces=namespaces)
+        self.render("home.html", namespaces=namespaces, chat=find_example("chat"))

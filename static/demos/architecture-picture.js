@@ -105,8 +105,8 @@ const ArchitecturePicture = (() => {
         const room = Math.floor((width - 60) / letter) - count.length;
         const title = shape('title');
         title.textContent = path;
-        const label = text('path', 34, y + 20, shortened(path.replace('/api/1/ws/', ''), room));
-        label.append(title);
+        const label = shape('g');
+        label.append(title, text('path', 34, y + 20, shortened(path.replace('/api/1/ws/', ''), room)));
         return [
             rectangle('band', 6, y, width - 12, high - between),
             shape('circle', {class: `state is-${status}`, cx: 20, cy: y + 15, r: 5}),

@@ -1,8 +1,8 @@
 /**
  * Emoji cursors: the page's side of the conversation.
  *
- * The server's side is handlers/demos/cursors.py. Drawing is in cursor-stage.js, and
- * the sign of the connection in status.js.
+ * The server's side is handlers/demos/cursors.py. Drawing is in cursor-stage.js, the
+ * sign of the connection in status.js, and throttle() in throttle.js.
  */
 (() => {
     'use strict';
@@ -82,27 +82,6 @@
     function greet() {
         // In a crowd enough people move anyway. The delay spreads the others' answers.
         if (people <= GREETING_CROWD) setTimeout(sendPosition, Math.random() * GREETING_DELAY_MS);
-    }
-
-    /**
-     * Call `action` at once, but at most once per interval. A call that comes too early is
-     * made up for at the interval's end: without it the last position would be lost.
-     */
-    function throttle(intervalMs, action) {
-        let last = -Infinity;
-        let timer = 0;
-        const run = () => {
-            timer = 0;
-            last = performance.now();
-            action();
-        };
-        return () => {
-            if (!timer) {
-                const wait = last + intervalMs - performance.now();
-                if (wait <= 0) run();
-                else timer = setTimeout(run, wait);
-            }
-        };
     }
 
     // A broadcast comes back to its sender, and two windows of one browser have

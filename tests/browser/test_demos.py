@@ -242,6 +242,9 @@ def test_tabs(page: Any, site: Server) -> None:
     assert emoji.evaluate("(tab) => tab === document.activeElement")
     assert page.url.endswith("#emoji")
     page.keyboard.press("End")
+    assert page.locator("#practices").is_visible()
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
     assert page.locator("#how").is_visible()
     assert page.locator("#how").get_by_text("class Cursors(NamespaceHandler)").first.is_visible()
 
@@ -291,7 +294,8 @@ def test_pages_fit(browser: Any, site: Server, console: ConsoleLog, width: int, 
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     console.watch(context)
     page = context.new_page()
-    for path in ("/", "/hello-websocket/", "/hello-websocket/#how", "/nowhere"):
+    tabs = ("", "#how", "#examples", "#architecture", "#practices")
+    for path in ("/", *(f"/hello-websocket/{tab}" for tab in tabs), "/nowhere"):
         page.goto(site.url + path)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
     context.close()
