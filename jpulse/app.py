@@ -22,7 +22,7 @@ from .auth import Auth, ensure_admin
 from .bridge.base import RESYNCED, Bridge, Kind, Packet
 from .bridge.local import LocalBridge
 from .cluster import SNAPSHOT_SECONDS, Cluster
-from .endpoint import Endpoint, make_endpoint, quick_handshake
+from .endpoint import Endpoint, make_endpoint
 from .errors import ClientError, SettingsError
 from .garbage import GarbageCare
 from .heartbeat import Heartbeat
@@ -276,7 +276,9 @@ def log_request(handler: RequestHandler) -> None:
     """Log an answered request."""
     request = handler.request
     address = getattr(handler, "client_address", request.remote_ip or "")
-    log_answer(request, handler.get_status(), address, getattr(handler, "current_user", None))
+    user = getattr(handler, "current_user", None)
+    seconds = request.request_time()
+    log_answer(request.method or "", request.path, handler.get_status(), seconds, address, user)
 
 
 class NamespaceRouter(Router):
@@ -294,9 +296,6 @@ class NamespaceRouter(Router):
         endpoint = self._endpoints.get(namespace)
         if endpoint is None:
             endpoint = self._endpoints[namespace] = make_endpoint(namespace)
-        quick = quick_handshake(self._app, endpoint, request)
-        if quick is not None:
-            return quick
         return self._app.get_handler_delegate(request, endpoint)
 
 

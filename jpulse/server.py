@@ -15,11 +15,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from .app import HTTP_TIMEOUT_SECONDS, MAX_BODY_BYTES, App, database_path, make_bridge
+from .app import App, database_path, make_bridge
 from .bridge.base import Bridge
+from .door import Door
 from .errors import CloseCode, SettingsError, StartError
 from .logs import set_up_logging
 from .prefork import HURRY, RETIRE, Lifeline, Supervisor
@@ -40,29 +40,8 @@ WATCHED_SECONDS = 60.0
 MAX_PACE_SECONDS = 0.25
 #: What was accepted from a shared socket has so long to send its request.
 LATECOMER_SECONDS = 0.3
-#: Connections that one of several processes accepts at once.
-ACCEPTS_A_TURN = 2
 #: What a cancelled handler gets to end.
 LAST_SECONDS = 1.0
-
-
-class SharedListener(socket.socket):
-    """
-    A listening socket that several processes accept from.
-
-    Tornado accepts all that waits at once, which would give a burst of clients to the
-    process that happens to wake first.
-    """
-
-    _accepted = 0
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        """Accept, or say that nothing waits if this turn of the loop has had its share."""
-        if self._accepted >= ACCEPTS_A_TURN:
-            self._accepted = 0
-            raise BlockingIOError(errno.EAGAIN, "the others' turn")
-        self._accepted += 1
-        return super().accept()
 
 
 def bind(config: Settings) -> list[socket.socket]:
@@ -146,11 +125,10 @@ def _serve_with_workers(
     def work(lifeline: Lifeline) -> int:
         # Made anew, so that SIGHUP brings a renewed certificate into use.
         context = tls_context(config)
-        shared: list[socket.socket] = [SharedListener(fileno=each.detach()) for each in sockets]
         app = make_app(make_bridge(config, url))
         app.websockets.started = started
-        app.overview.name += f":{shared[0].getsockname()[1]}/{lifeline.slot}"
-        _run(_serve(app, shared, context, admin_password, lifeline.tell_ready, lifeline.parent_gone))
+        app.overview.name += f":{sockets[0].getsockname()[1]}/{lifeline.slot}"
+        _run(_serve(app, sockets, context, admin_password, lifeline.tell_ready, lifeline.parent_gone))
         if os.getppid() != parent:
             if helper is not None:
                 helper.remove_socket()
@@ -224,23 +202,17 @@ async def _serve(
     on_ready: Callable[[], None],
     parent_gone: int | None = None,
 ) -> None:
-    server = HTTPServer(
-        app,
-        ssl_options=context,
-        idle_connection_timeout=HTTP_TIMEOUT_SECONDS,
-        body_timeout=HTTP_TIMEOUT_SECONDS,
-        max_body_size=MAX_BODY_BYTES,
-    )
+    door = Door(app, context, shared=parent_gone is not None)
     end = Ending(app)
     if parent_gone is None:
         end.watch_signals()
     else:
         end.watch_parent(parent_gone)
     await app.start(admin_password)
-    server.add_sockets(sockets)
+    door.open(sockets)
     on_ready()
     await end.ordered.wait()
-    await drain(app, server, end.hurry, has_successor=end.has_successor)
+    await drain(app, door, end.hurry, has_successor=end.has_successor)
     await app.stop()
     log.info("stopped")
 
@@ -295,7 +267,7 @@ class Ending:
 
 
 async def drain(
-    app: App, server: HTTPServer, hurry: asyncio.Event | None = None, *, has_successor: bool = False
+    app: App, door: Door, hurry: asyncio.Event | None = None, *, has_successor: bool = False
 ) -> None:
     """
     End well within `drain_seconds`: no new connections, 1012 to the open ones, handlers and requests finish.
@@ -307,21 +279,20 @@ async def drain(
     """
     hurry = hurry or asyncio.Event()
     deadline = time.monotonic() + app.config.drain_seconds
-    # Whoever asks from now on is told `Connection: close`.
-    server.conn_params.no_keep_alive = True
+    door.end_keep_alive()
     if has_successor:
-        server.stop()
+        door.stop()
         await _sleep_unless(hurry, min(LATECOMER_SECONDS, SPREAD * app.config.drain_seconds / 2))
         app.draining = True
     else:
         await _give_notice(app, hurry)
-        server.stop()
+        door.stop()
     log.info("draining %d connections", app.hub.sockets)
     await _close_spread(app, hurry)
     while _is_busy(app) and time.monotonic() < deadline and not hurry.is_set():
         await asyncio.sleep(0.02)
     await _cancel(app.hub.scheduler.tasks)
-    await server.close_all_connections()
+    await door.close()
 
 
 async def _give_notice(app: App, hurry: asyncio.Event) -> None:

@@ -28,12 +28,12 @@ from pathlib import Path
 from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
 from .app import App, create_app
 from .auth import Passwords
+from .door import Door
 from .namespace import NamespaceHandler
 from .server import drain
 from .settings import Settings
@@ -275,10 +275,10 @@ async def serving(
             app.setting_up = made
         await app.start(PASSWORD)
         sockets = bind_sockets(0, "127.0.0.1")
-        http = HTTPServer(app)
-        http.add_sockets(sockets)
+        door = Door(app)
+        door.open(sockets)
         try:
             yield Server(app, f"http://127.0.0.1:{sockets[0].getsockname()[1]}")
         finally:
-            await drain(app, http)
+            await drain(app, door)
             await app.stop()

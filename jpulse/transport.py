@@ -169,6 +169,13 @@ class TlsTransport(SocketTransport):
             return len(data)
 
 
+def adopt(sock: socket.socket, connection: BaseConnection) -> SocketTransport:
+    """Give a connection its socket, which must not block; it is read from `resume_reading` on."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    kind = TlsTransport if isinstance(sock, ssl.SSLSocket) else SocketTransport
+    return kind(sock, connection)
+
+
 def take_over(stream: IOStream, connection: BaseConnection) -> None:
     """
     Move the socket of a stream that Tornado has let go of (`RequestHandler.detach`) to a connection.
@@ -185,9 +192,7 @@ def take_over(stream: IOStream, connection: BaseConnection) -> None:
     # A closed stream without a socket is left alone by whoever in Tornado still knows it.
     stream.socket = None  # type: ignore[assignment]
     stream._closed = True
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    kind = TlsTransport if isinstance(sock, ssl.SSLSocket) else SocketTransport
-    transport = kind(sock, connection)
+    transport = adopt(sock, connection)
     if early:
         # Planned before reading is: a TLS socket is read at once.
         asyncio.get_running_loop().call_soon(transport._deliver, early)
