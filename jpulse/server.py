@@ -40,6 +40,9 @@ WATCHED_SECONDS = 60.0
 MAX_PACE_SECONDS = 0.25
 #: What was accepted from a shared socket has so long to send its request.
 LATECOMER_SECONDS = 0.3
+#: Connections that may wait to be accepted; the kernel's net.core.somaxconn bounds it too. Of what does not
+#: fit nothing is refused, but it comes a second later: everybody, after a restart.
+BACKLOG = 4096
 #: What a cancelled handler gets to end.
 LAST_SECONDS = 1.0
 
@@ -47,7 +50,7 @@ LAST_SECONDS = 1.0
 def bind(config: Settings) -> list[socket.socket]:
     """Listen; StartError with one line if that cannot be."""
     try:
-        return bind_sockets(config.port, config.address)
+        return bind_sockets(config.port, config.address, backlog=BACKLOG)
     except UnicodeError:
         raise SettingsError(f"address: {config.address} is no address") from None
     except OSError as error:
