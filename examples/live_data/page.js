@@ -52,7 +52,8 @@ function newChart() {
         height: element('chart').clientHeight,
         cursor: {show: false},
         legend: {show: false},
-        scales: {y: {range: [0, 100]}},
+        // Always the last two minutes, so that the times stand still while points come.
+        scales: {x: {range: (plot, low, high) => [(high ?? 0) - MAX_POINTS, high ?? 0]}, y: {range: [0, 100]}},
         axes: [axis, {...axis, size: 56, values: (plot, values) => values.map((value) => `${value} %`)}],
         series: [{}, faint, {stroke: colour('accent'), width: 2, points: {show: false}}, faint],
         bands: [{series: [1, 3], fill: colour('sunken')}],
