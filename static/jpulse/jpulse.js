@@ -884,7 +884,10 @@ function makeHandle(connection) {
         /** Call listener with (newStatus, oldStatus, reason) after each change. */
         onStatusChange(listener) { connection.onStatusChange(listener); return handle; },
 
+        /** @returns {Status} */
         getStatus: () => connection.status,
+
+        /** @returns {boolean} true while send() can work */
         isConnected: () => connection.status === CONNECTED,
 
         /** Connect again after disconnect(), a refusal or giving up; while waiting, try now. */
