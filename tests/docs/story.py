@@ -30,8 +30,8 @@ LEFT_OUT = (
     r"python3 -m venv \.venv",
     r"\. \.venv/bin/activate",
     r"pip install \S+",
-    r"python3 -m venv \.venv && \.venv/bin/pip install -e \.",
 )
+INSTALL_FIRST = re.compile(r"^python3 -m venv \.venv && \.venv/bin/pip install -e \. && ")
 #: What serves until it is stopped; `jpulse user …` and `jpulse new …` end by themselves.
 SERVES = r"(?:\w+='[^']*' )*jpulse(?! (?:user|new)\b)(?! --(?:version|help))\b.*"
 
@@ -99,6 +99,7 @@ class Story:
         """Run a command as the shell would, or start the server."""
         command = command.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}")
         command = command.replace("--port 8080", f"--port {self.port}")
+        command = INSTALL_FIRST.sub("", command)
         command = re.sub(r"^(\.venv/bin/)?python run\.py", "jpulse", command)
         if any(re.fullmatch(pattern, command) for pattern in LEFT_OUT):
             return
