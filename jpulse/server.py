@@ -24,6 +24,7 @@ from .errors import CloseCode, SettingsError, StartError
 from .logs import set_up_logging
 from .prefork import HURRY, RETIRE, Lifeline, Supervisor
 from .private_redis import PrivateRedis
+from .service import READY, tell_systemd
 from .settings import Settings
 from .store.sqlite import fold_log
 from .websocket import OPEN
@@ -171,6 +172,7 @@ def _tell_address(sockets: list[socket.socket], context: ssl.SSLContext | None, 
     host, port = sockets[0].getsockname()[:2]
     scheme = "https" if context else "http"
     log.info("jPulse serves %s://%s:%d/%s", scheme, f"[{host}]" if ":" in host else host, port, how)
+    tell_systemd(READY, os.environ)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

@@ -28,7 +28,7 @@ PURE = (
     *("errors", "settings", "names", "deflate", "wire", "activity", "stats", "bridge.base", "bridge.local"),
     *("websocket", "connection", "hub", "namespace", "cluster", "heartbeat", "timers", "auth", "users"),
     *("store.base", "store.sqlite", "store.redis_notes", "bridge.link", "bridge.redis", "prefork"),
-    *("private_redis", "metrics", "overview", "admin", "garbage", "scaffold"),
+    *("private_redis", "metrics", "overview", "admin", "garbage", "scaffold", "service"),
 )
 #: Calls go down: each of these imports none that stands right of it.
 ORDER = (
@@ -50,6 +50,7 @@ ORDER = (
         "logs",
         "prefork",
         "private_redis",
+        "service",
         "server",
         "testing",
         "scaffold",
