@@ -53,6 +53,10 @@ class Limits:
 
 class Owner(Protocol):
     """What a connection tells the namespace that it belongs to, and reads of it."""
+    max_json_depth: int
+    message_seconds: float
+    handler_seconds: float
+    blocking_seconds: float
 
     path: str
     limits: Limits
@@ -291,7 +295,7 @@ class Connection(BaseConnection):
         try:
             if opcode != wire.TEXT:
                 raise InvalidMessage("a binary message")
-            message = wire.decode(payload)
+            message = wire.decode(payload, self.namespace.limits.max_json_depth)
         except InvalidMessage as error:
             log.debug(
                 "%s: client %s sent no message: %s",

@@ -442,6 +442,10 @@ class Registry:
             max_messages_per_second=settings.max_messages_per_second if per_second is None else per_second,
             max_outbox_bytes=settings.max_outbox_bytes if outbox_bytes is None else outbox_bytes,
             max_inbox_messages=settings.max_inbox_messages,
+            max_json_depth=settings.max_json_depth,
+            message_seconds=settings.message_seconds,
+            handler_seconds=settings.handler_seconds,
+            blocking_seconds=settings.blocking_seconds,
         )
 
     def find(self, path: str) -> Namespace | None:

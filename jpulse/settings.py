@@ -230,6 +230,18 @@ class Settings:
     max_inbox_messages: int = _setting(
         64, integer(1), "messages of one connection that may wait for a busy handler"
     )
+    message_seconds: float = _setting(
+        60.0, seconds(0), "seconds in which a message that has begun to come must be whole; 0: no limit"
+    )
+    handler_seconds: float = _setting(
+        300.0, seconds(0), "seconds after which an async handler is cancelled; 0: no limit"
+    )
+    blocking_seconds: float = _setting(
+        1.0, seconds(0.01), "a handler that keeps the whole process waiting so long is logged"
+    )
+    max_json_depth: int = _setting(
+        64, integer(1, 256), "levels of objects and lists in a message that a client sends"
+    )
     max_connections: int = _setting(10000, integer(1), "open WebSockets in one process")
     max_connections_per_address: int = _setting(
         0, integer(0), "open WebSockets from one client address; 0: no limit"

@@ -29,6 +29,9 @@ MAX_EMPTY_FRAGMENTS = 1000
 #: The first byte of a text message that is not fragmented.
 _WHOLE_TEXT = 0x80 | TEXT
 
+#: Objects and lists of a client's message may be nested so deep, unless it is told otherwise.
+MAX_DEPTH = 64
+
 Context = Mapping[str, Any]
 #: An opcode (TEXT, BINARY, CLOSE, PING or PONG) and the unmasked payload.
 Message = tuple[int, bytes]
@@ -111,15 +114,35 @@ def _check_rare(value: Any) -> None:
         )
 
 
-def decode(payload: bytes) -> dict[str, Any]:
-    """Read a client's message; InvalidMessage if it is not JSON (RFC 8259) or no object."""
+def decode(payload: bytes, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
+    """Read a client's message; InvalidMessage if it is not JSON (RFC 8259), no object, or too deep."""
     try:
         message = _decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidMessage(str(error)) from None
     if type(message) is not dict:
         raise InvalidMessage(f"a message is an object, not {type(message).__name__}")
+    # A level takes two bytes at least: nearly all messages are too short to be too deep.
+    if len(payload) > 2 * max_depth and _is_deeper(message, payload, max_depth):
+        raise InvalidMessage(f"a message is nested more than {max_depth} levels deep")
     return message
+
+
+def _is_deeper(message: dict[str, Any], payload: bytes, levels: int) -> bool:
+    """Tell whether objects and lists are nested deeper; for the worst it takes as long as decoding."""
+    if payload.count(b"{") + payload.count(b"[") <= levels:
+        return False
+    containers: list[Any] = [message]
+    for _ in range(levels):
+        containers = [
+            item
+            for each in containers
+            for item in (each.values() if type(each) is dict else each)
+            if type(item) is dict or type(item) is list
+        ]
+        if not containers:
+            return False
+    return True
 
 
 def success(data: Mapping[str, Any], ctx: Context | None) -> bytes:

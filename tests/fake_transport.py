@@ -110,7 +110,14 @@ class World:
     def namespace_at(self, path: str) -> Namespace:
         """Another namespace of the same hub."""
         limits = Limits(
-            max_message_bytes=1000, max_messages_per_second=0, max_outbox_bytes=1000, max_inbox_messages=10
+            max_message_bytes=1000,
+            max_messages_per_second=0,
+            max_outbox_bytes=1000,
+            max_inbox_messages=10,
+            max_json_depth=5,
+            message_seconds=60.0,
+            handler_seconds=100.0,
+            blocking_seconds=1.0,
         )
         return Namespace(path, self.hub, limits)
 

@@ -515,6 +515,31 @@ def test_deep_nesting(serve: Callable[..., Server]) -> None:
         assert client.read_data("echo")["message"]["number"] == 1
 
 
+@pytest.mark.parametrize("levels", [64, 65])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_depth_at_the_limit(server: Server, levels: int, opening: str, closing: str) -> None:
+    """A message of `max_json_depth` levels is handled, and echoed; one more is refused and counted."""
+    dropped = statistics(server.port)["dropped"][WS + "echo"]
+    inner = opening * (levels - 1) + "1" + closing * (levels - 1)
+    with connect(server, "echo") as client:
+        client.send(client_frame(f'{{"type":"deep","inner":{inner}}}'.encode()))
+        if levels == 64:
+            assert client.read_data("echo")["message"]["inner"] == json.loads(inner)
+        else:
+            assert client.read_json() == INVALID
+    assert statistics(server.port)["dropped"][WS + "echo"] == dropped + (levels > 64)
+
+
+def test_brackets_without_end(server: Server) -> None:
+    """64 KiB of opening brackets get 400 as any other invalid message, each time."""
+    with connect(server, "echo") as client:
+        for _ in range(10):
+            client.send(client_frame(b"[" * 65536))
+            assert client.read_json() == INVALID
+        client.send_json({"number": 1})
+        assert client.read_data("echo")["message"]["number"] == 1
+
+
 def test_invalid_messages_are_counted_as_no_messages(server: Server) -> None:
     """What is no message does not count as one."""
     before = namespace_figures(server.port, WS + "echo")["totalMessages"]

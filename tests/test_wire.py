@@ -1140,3 +1140,26 @@ def test_data_start(size: int) -> None:
     """The place where `data` begins is known for every form of a frame's length."""
     frame = wire.frame(wire.success({"pad": "x" * size}, None))
     assert frame[wire.data_start(frame) :].startswith(b'{"pad":"x' if size else b'{"pad":""')
+
+
+def nested(levels: int, width: int = 1) -> bytes:
+    """A message of so many levels, the outermost an object; each list has `width` items."""
+    inner: Any = 1
+    for _ in range(levels - 1):
+        inner = [*([0] * (width - 1)), inner]
+    return wire.encode({"inner": inner})
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("levels", [1, 2, 7])
+def test_depth_within_the_limit(levels: int, width: int) -> None:
+    """A message may be nested as deep as the limit says, and no level deeper."""
+    assert wire.decode(nested(levels, width), levels)
+    with pytest.raises(InvalidMessage, match="nested"):
+        wire.decode(nested(levels + 1, width), levels)
+
+
+def test_brackets_in_texts_are_no_depth() -> None:
+    """Brackets inside texts, and many side by side, nest nothing."""
+    assert wire.decode(b'{"text":"' + b"[{" * 1000 + b'"}', 2)
+    assert wire.decode(b'{"flat":[' + b",".join([b"[]"] * 1000) + b"]}", 3)
