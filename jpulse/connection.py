@@ -36,6 +36,8 @@ RESERVED_TYPES = ("ping", "pong")
 MAX_PING_BYTES = 128
 #: A client that stays above its rate is closed after so many seconds, or so many seconds' worth of drops.
 MAX_SECONDS_OVER_RATE = 5.0
+#: Pings, pongs and fragments that a client may send a second, twice that at once; 1 % of a core.
+MAX_FRAMES_PER_SECOND = 1000
 MAX_DROPPED_SECONDS = 20
 #: So long without a dropped message, and what was dropped before is forgiven.
 FORGIVEN_AFTER_SECONDS = 2.0
@@ -109,6 +111,9 @@ class Connection(BaseConnection):
         "_inbox_bytes",
         "_tokens",
         "_tokens_at",
+        "_frame_tokens",
+        "_frame_tokens_at",
+        "_handler",
         "address",
         "client_id",
         "ctx",
@@ -180,6 +185,9 @@ class Connection(BaseConnection):
 
     @property
     def log_fields(self) -> dict[str, str]:
+        #: The same for frames that are no messages.
+        self._frame_tokens = 2.0 * MAX_FRAMES_PER_SECOND
+        self._frame_tokens_at = self.last_heard
         """What a log line about this connection has beside its text; see `logs`."""
         return {
             "namespace": self.namespace.path,
@@ -245,15 +253,30 @@ class Connection(BaseConnection):
 
     def _took_reserved(self, message: dict[str, Any]) -> bool:
         kind = message.get("type")
-        if kind == "ping":
+        if kind not in RESERVED_TYPES:
+            return False
+        if self.within_frame_rate() and kind == "ping":
             self.send_frame(PONG_ENVELOPE)
-        return kind == "ping" or kind == "pong"
+        return True
+
+    def within_frame_rate(self, count: int = 1) -> bool:
+        """Count pings, pongs and fragments; who sends them without end is closed with 4429."""
+        if not self.namespace.limits.max_messages_per_second:
+            return True
+        now, rate = self.last_heard, MAX_FRAMES_PER_SECOND
+        tokens = _refilled(self._frame_tokens, now - self._frame_tokens_at, rate) - count
+        self._frame_tokens, self._frame_tokens_at = tokens, now
+        if tokens >= 0:
+            return True
+        self.namespace.on_dropped("frames")
+        self.close(CloseCode.TOO_MANY_MESSAGES, f"More than {rate} pings or fragments a second")
+        return False
 
     def _within_rate(self) -> bool:
         """Take a token from the bucket: `max_messages_per_second`, twice that at once."""
         rate = self.namespace.limits.max_messages_per_second
         now = self.last_heard
-        tokens = min(2.0 * rate, self._tokens + (now - self._tokens_at) * rate)
+        tokens = _refilled(self._tokens, now - self._tokens_at, rate)
         self._tokens_at = now
         if tokens >= 1.0:
             self._tokens = tokens - 1.0
@@ -454,3 +477,12 @@ def _in_task() -> bool:
 
 async def _await(pending: Awaitable[Any]) -> None:
     await pending
+def _name_of(handler: Handler) -> str:
+    return getattr(handler, "__qualname__", None) or repr(handler)
+
+
+def _refilled(tokens: float, seconds: float, rate: int) -> float:
+    """What a bucket of twice the rate holds after so many seconds."""
+    return min(2.0 * rate, tokens + seconds * rate)
+
+

@@ -17,7 +17,8 @@ class Heartbeat:
 
     A connection is ended with 4408 when nothing at all came from it for `ping_interval +
     pong_timeout` seconds; any traffic counts as life (RFC 6455 section 5.5.2 asks for
-    no more). One whose handler is at work is spared: its input may wait unread.
+    no more). One whose handler is at work is spared: its input may wait unread. One that
+    has begun a message and does not bring its end is ended after `message_seconds`.
 
     A sweep looks at every connection, which costs 0.1 ms for a thousand.
     """
@@ -48,6 +49,8 @@ class Heartbeat:
                 self._ping(connection, now)
             if now - connection.last_heard >= self._silence and not connection.busy:
                 silent.append(connection)
+            elif connection.begun_at:
+                self._look_at_unfinished(connection, now)
         # After a pause of the whole process the clients' bytes wait unread: hear them first.
         if not late:
             self._end(silent)
@@ -59,6 +62,13 @@ class Heartbeat:
         else:
             connection.next_ping_at = now + self._ping_interval
             connection.send_frame(PING_FRAME)
+
+    @staticmethod
+    def _look_at_unfinished(connection: Connection, now: float) -> None:
+        seconds = connection.namespace.limits.message_seconds
+        # While a handler is at work it may be our fault that no more was read.
+        if seconds and now - connection.begun_at >= seconds and not connection.busy:
+            connection.close(CloseCode.NO_SIGN_OF_LIFE, f"A message did not end within {seconds:g} seconds")
 
     def _end(self, silent: list[Connection]) -> None:
         for connection in silent:

@@ -26,8 +26,9 @@ TOLD_WITHIN_SECONDS = 2
 ACTIVE_SECONDS = 300.0
 STALE_SECONDS = 1800.0
 
-#: Why a message was not handled, or (slow) not delivered: over the rate, too large, no message, outbox full.
-DROP_REASONS = ("rate", "size", "invalid", "slow")
+#: Why a message was not handled or (slow) not delivered: over the rate, too large, no message, outbox full,
+#: too many pings or fragments, a handler that worked too long.
+DROP_REASONS = ("rate", "size", "invalid", "slow", "frames", "overdue")
 #: Upper bounds in seconds of the buckets of handler times; one more bucket has what took longer.
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

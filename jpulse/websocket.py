@@ -44,6 +44,13 @@ class Transport(Protocol):
         """Read the socket again; may be called again."""
 
 
+class Worker(Protocol):
+    """Who has a handler at work."""
+
+    def cut_long_handler(self, now: float) -> None:
+        """Cancel the handler if it has worked too long at the monotonic time `now`."""
+
+
 class NoTransport:
     """Stands in before a connection has its socket and after it has lost it."""
 
@@ -74,7 +81,7 @@ class Scheduler:
     `send()`: with 16 broadcasts in flight that is a tenth of the cost of one each.
     """
 
-    __slots__ = ("call_soon", "close_seconds", "ending", "tasks", "waiting")
+    __slots__ = ("call_soon", "close_seconds", "ending", "tasks", "waiting", "working")
 
     def __init__(
         self,
@@ -89,6 +96,8 @@ class Scheduler:
         self.ending: set[BaseConnection] = set()
         #: Handlers at work.
         self.tasks: set[asyncio.Task[None]] = set()
+        #: Who has one of them, and may have it only so long.
+        self.working: set[Worker] = set()
 
     def plan_flush(self) -> None:
         """Flush at the end of this turn; call it before the first connection is put in `waiting`."""
@@ -101,15 +110,18 @@ class Scheduler:
             connection.flush()
 
     def cut_overdue(self, now: float) -> None:
-        """End the sockets of those who did not finish closing in time."""
+        """End the sockets of those who did not finish closing in time, and handlers that work too long."""
         for connection in [each for each in self.ending if each.close_deadline <= now]:
             connection.connection_lost()
+        for worker in self.working:
+            worker.cut_long_handler(now)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a handler in a task that a drain waits for."""
         task = asyncio.ensure_future(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task
 
 
 class BaseConnection:
@@ -123,6 +135,8 @@ class BaseConnection:
 
     __slots__ = (
         "_reading_paused",
+        "_taken",
+        "begun_at",
         "close_code",
         "close_deadline",
         "last_heard",
@@ -159,12 +173,20 @@ class BaseConnection:
         #: Set by the handshake: the window for what it is sent compressed (see `deflate`); 0: nothing is.
         self.window_bits = 0
         self._reading_paused = False
+        #: Monotonic time at which something began to come whose end is missing; 0 if nothing is.
+        self.begun_at = 0.0
+        #: What the parser had taken then.
+        self._taken = 0
 
     # For subclasses
 
     def on_payload(self, opcode: int, payload: bytes) -> None:
         """Take a whole message; `opcode` is TEXT or BINARY."""
         raise NotImplementedError
+
+    def within_frame_rate(self, count: int = 1) -> bool:
+        """Tell whether so many frames that are no messages may come: pings, pongs and fragments."""
+        return True
 
     def on_end(self, *, by_peer: bool) -> None:
         """Learn that nothing more can be sent or received; `by_peer` if it was not our doing."""
@@ -185,6 +207,7 @@ class BaseConnection:
         if self.state is OPEN or self.state is CLOSING:
             self.parser.feed(data)
             self.read_frames()
+            self._note_progress()
 
     def bytes_sent(self, count: int) -> None:
         """Learn that `count` of the bytes that the transport had kept are gone."""
@@ -227,6 +250,17 @@ class BaseConnection:
         except ProtocolError as error:
             self._fail(error)
 
+    def _note_progress(self) -> None:
+        """Note what is left unfinished, and since when; what comes by the short way leaves nothing."""
+        parser = self.parser
+        if not parser.unfinished:
+            self.begun_at = 0.0
+        elif not self.begun_at or self._taken != parser.taken:
+            self.begun_at, self._taken = self.last_heard, parser.taken
+        if parser.fragments and self.state is OPEN:
+            count, parser.fragments = parser.fragments, 0
+            self.within_frame_rate(count)
+
     def pause_reading(self) -> None:
         """Leave what comes in the socket, so that TCP holds the sender back."""
         self._reading_paused = True
@@ -239,16 +273,16 @@ class BaseConnection:
             # What waited in the socket meanwhile is not the peer's silence.
             self.last_heard = monotonic()
             self.read_frames()
+            self._note_progress()
             if not self._reading_paused:
                 self.transport.resume_reading()
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
-        if opcode == wire.PING:
-            if self.state is OPEN:
-                self.send_frame(wire.frame(payload, wire.PONG))
-        elif opcode == wire.CLOSE:
+        if opcode == wire.CLOSE:
             code, _ = wire.parse_close(payload)
             self._on_close_frame(code)
+        elif self.state is OPEN and self.within_frame_rate() and opcode == wire.PING:
+            self.send_frame(wire.frame(payload, wire.PONG))
 
     def _on_close_frame(self, code: int) -> None:
         if self.state is OPEN:

@@ -306,7 +306,9 @@ class FrameParser:
         "_position",
         "_remaining",
         "_unmask",
+        "fragments",
         "max_message_bytes",
+        "taken",
     )
 
     def __init__(
@@ -333,6 +335,15 @@ class FrameParser:
         self._message_opcode = 0
         self._decoder: codecs.IncrementalDecoder | None = None
         self._empty_fragments = 0
+        #: Frames that brought a part of a message and not its end; the reader may set it back.
+        self.fragments = 0
+        #: Counts what comes whole; messages that are taken by the short way need not be counted.
+        self.taken = 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Tell whether the end of something is missing: of a head, a frame or a message in fragments."""
+        return self._remaining >= 0 or self._message is not None or self._position < len(self._buffer)
 
     @property
     def buffered(self) -> int:
@@ -379,6 +390,8 @@ class FrameParser:
             self._buffer, self._message, self._position = b"", None, 0
             self._inflater = None
             raise
+        if message is not None and self._message is None:
+            self.taken += 1
         if message is None and self._position == len(self._buffer):
             # An idle connection does not keep the last 64 KiB it read.
             self._buffer, self._position = b"", 0
@@ -402,6 +415,7 @@ class FrameParser:
         if end == len(buffer):
             # As in `next`.
             self._buffer, self._position = b"", 0
+        self.taken += 1
         return TEXT, payload
 
     def _next(self) -> Message | None:
@@ -538,6 +552,7 @@ class FrameParser:
             self._turn_mask(len(payload))
             return None
         if not self._final:
+            self.fragments += 1
             self._count_empty(payload)
             return None
         return self._finish_message()
