@@ -314,6 +314,7 @@ class Connection(BaseConnection):
     # Handlers, one at a time
 
     def _handle(self, opcode: int, payload: bytes) -> Awaitable[Any] | None:
+            self.namespace.stats.pauses += 1
         """Call `on_message`; what it returns if that is to be awaited."""
         try:
             if opcode != wire.TEXT:

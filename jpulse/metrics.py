@@ -115,6 +115,11 @@ class _Collector(Collector):
             "jpulse_saved_bytes", "Bytes that compression kept from being sent", labels=labels
         )
         connects = CounterMetricFamily("jpulse_connects", "WebSockets that were opened", labels=labels)
+        pauses = CounterMetricFamily(
+            "jpulse_input_pauses",
+            "Times that a client was not read, since its handler was busy",
+            labels=labels,
+        )
         for values, each in self._each():
             open_.add_metric(values, each.connects - sum(each.closes.values()))
             messages.add_metric([*values, "in"], each.received)
@@ -124,7 +129,8 @@ class _Collector(Collector):
             sent.add_metric(values, each.bytes_out)
             saved.add_metric(values, each.bytes_saved)
             connects.add_metric(values, each.connects)
-        yield from (open_, messages, deliveries, received, sent, saved, connects)
+            pauses.add_metric(values, each.pauses)
+        yield from (open_, messages, deliveries, received, sent, saved, connects, pauses)
 
     def _drops(self) -> Metric:
         family = CounterMetricFamily(

@@ -113,6 +113,8 @@ class Figures(msgspec.Struct, kw_only=True, omit_defaults=True):
     #: Bytes of the messages that were received.
     bytes_in: int = 0
     dropped: dict[str, int] = {}
+    #: Times that a client's input was held back because too much of it waited for a busy handler.
+    pauses: int = 0
     connects: int = 0
     closes: dict[int, int] = {}
     #: Handler calls by BUCKETS, the last for longer ones, and the seconds of all together.
@@ -162,13 +164,14 @@ class NamespaceStats:
         "handler_seconds",
         "last_activity",
         "messages_in",
+        "pauses",
     )
 
     def __init__(self) -> None:
         #: None until the first message.
         self.last_activity: float | None = None
         self.bytes_in = self.bytes_out = self.bytes_saved = 0
-        self.messages_in = self.deliveries = self.connects = 0
+        self.messages_in = self.deliveries = self.connects = self.pauses = 0
         self.drops = dict.fromkeys(DROP_REASONS, 0)
         self.closes: dict[int, int] = {}
         self.handler_counts = [0] * (len(BUCKETS) + 1)
@@ -280,6 +283,7 @@ class NamespaceStats:
             bytes_in=self.bytes_in,
             dropped={reason: count for reason, count in self.drops.items() if count},
             connects=self.connects,
+            pauses=self.pauses,
             closes=self.closes.copy(),
             handler_counts=self.handler_counts.copy() if any(self.handler_counts) else [],
             handler_seconds=self.handler_seconds,
@@ -353,6 +357,7 @@ def merge(figures: Iterable[Figures], end: int) -> Figures:
         merged.bytes_saved += each.bytes_saved
         merged.bytes_in += each.bytes_in
         merged.connects += each.connects
+        merged.pauses += each.pauses
         merged.handler_seconds += each.handler_seconds
         _add_to(merged.dropped, each.dropped)
         _add_to(merged.closes, each.closes)

@@ -64,6 +64,7 @@ def test_every_figure_of_a_namespace() -> None:
         bytes_out=9000,
         dropped={"rate": 3, "slow": 1},
         connects=12,
+        pauses=3,
         closes={1000: 6, 4401: 2},
         handler_counts=counts,
         handler_seconds=12.5,
@@ -72,6 +73,7 @@ def test_every_figure_of_a_namespace() -> None:
     where = {"process": "web:8080/0", "namespace": "/api/1/ws/chat"}
     assert value(found, "jpulse_connections", **where) == 4
     assert value(found, "jpulse_connects_total", **where) == 12
+    assert value(found, "jpulse_input_pauses_total", **where) == 3
     assert value(found, "jpulse_messages_total", direction="in", **where) == 8
     assert value(found, "jpulse_messages_total", direction="out", **where) == 22
     assert value(found, "jpulse_deliveries_total", **where) == 100
