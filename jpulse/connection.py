@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from inspect import isawaitable
 from itertools import count
-from time import perf_counter
+from math import inf
+from time import monotonic
 from typing import Any, Protocol
 
 from . import wire
@@ -21,6 +22,7 @@ from .deflate import MIN_BYTES
 from .errors import ERROR_TEXTS, ClientError, CloseCode, InvalidMessage
 from .names import name_key
 from .stats import NamespaceStats
+from .steps import Steps
 from .websocket import BaseConnection, Scheduler
 
 log = logging.getLogger("jpulse.connection")
@@ -34,10 +36,10 @@ TOO_MANY_MESSAGES = wire.frame(wire.failure("Too many messages; slow down", 429)
 RESERVED_TYPES = ("ping", "pong")
 #: Only messages up to this size are looked into before their turn, for pings.
 MAX_PING_BYTES = 128
-#: A client that stays above its rate is closed after so many seconds, or so many seconds' worth of drops.
-MAX_SECONDS_OVER_RATE = 5.0
 #: Pings, pongs and fragments that a client may send a second, twice that at once; 1 % of a core.
 MAX_FRAMES_PER_SECOND = 1000
+#: A client that stays above its rate is closed after so many seconds, or so many seconds' worth of drops.
+MAX_SECONDS_OVER_RATE = 5.0
 MAX_DROPPED_SECONDS = 20
 #: So long without a dropped message, and what was dropped before is forgiven.
 FORGIVEN_AFTER_SECONDS = 2.0
@@ -51,14 +53,14 @@ class Limits:
     max_messages_per_second: int
     max_outbox_bytes: int
     max_inbox_messages: int
-
-
-class Owner(Protocol):
-    """What a connection tells the namespace that it belongs to, and reads of it."""
     max_json_depth: int
     message_seconds: float
     handler_seconds: float
     blocking_seconds: float
+
+
+class Owner(Protocol):
+    """What a connection tells the namespace that it belongs to, and reads of it."""
 
     path: str
     limits: Limits
@@ -103,17 +105,20 @@ class Connection(BaseConnection):
         "_answered",
         "_began_at",
         "_busy",
+        "_cut_at",
+        "_cuts",
         "_dropped",
         "_dropped_at",
         "_dropping_since",
         "_ended",
-        "_inbox",
-        "_inbox_bytes",
-        "_tokens",
-        "_tokens_at",
         "_frame_tokens",
         "_frame_tokens_at",
         "_handler",
+        "_inbox",
+        "_inbox_bytes",
+        "_task",
+        "_tokens",
+        "_tokens_at",
         "address",
         "client_id",
         "ctx",
@@ -159,8 +164,14 @@ class Connection(BaseConnection):
         #: Monotonic time of the handshake.
         self.since = self.last_heard
         self.received_messages = 0
-        #: When the handler at work was called, by `perf_counter`.
+        #: The handler at work, and the monotonic time at which it was called.
+        self._handler: Handler = namespace.connect_handler
         self._began_at = 0.0
+        #: The task of an async handler, and the monotonic time at which it has worked too long.
+        self._task: asyncio.Task[None] | None = None
+        self._cut_at = inf
+        #: How often it was cancelled for that, and has gone on.
+        self._cuts = 0
         #: Monotonic time of the next ping; the heartbeat spreads the first ones.
         self.next_ping_at = 0.0
         #: Payloads that wait for a busy handler; None until the first one does.
@@ -174,6 +185,9 @@ class Connection(BaseConnection):
         self._ended = False
         self._tokens = 2.0 * namespace.limits.max_messages_per_second
         self._tokens_at = self.last_heard
+        #: The same for frames that are no messages.
+        self._frame_tokens = 2.0 * MAX_FRAMES_PER_SECOND
+        self._frame_tokens_at = self.last_heard
         #: Messages dropped since the client last kept to its rate.
         self._dropped = 0
         self._dropped_at = self._dropping_since = 0.0
@@ -185,9 +199,6 @@ class Connection(BaseConnection):
 
     @property
     def log_fields(self) -> dict[str, str]:
-        #: The same for frames that are no messages.
-        self._frame_tokens = 2.0 * MAX_FRAMES_PER_SECOND
-        self._frame_tokens_at = self.last_heard
         """What a log line about this connection has beside its text; see `logs`."""
         return {
             "namespace": self.namespace.path,
@@ -303,6 +314,7 @@ class Connection(BaseConnection):
         self._inbox.append((opcode, payload))
         self._inbox_bytes += len(payload)
         if self._inbox_is_full():
+            self.namespace.stats.pauses += 1
             self.pause_reading()
 
     def _inbox_is_full(self) -> bool:
@@ -314,7 +326,6 @@ class Connection(BaseConnection):
     # Handlers, one at a time
 
     def _handle(self, opcode: int, payload: bytes) -> Awaitable[Any] | None:
-            self.namespace.stats.pauses += 1
         """Call `on_message`; what it returns if that is to be awaited."""
         try:
             if opcode != wire.TEXT:
@@ -341,47 +352,95 @@ class Connection(BaseConnection):
         return self._call(self.namespace.message_handler, answered=True)
 
     def _call(self, handler: Handler, *, answered: bool = False) -> Awaitable[Any] | None:
-        self._answered = answered
-        self._began_at = perf_counter()
+        self._handler, self._answered = handler, answered
+        self._began_at = began = monotonic()
         try:
             result = handler(self)
         except BaseException as error:  # noqa: BLE001 - whatever an application raises, even SystemExit
             self._on_handler_error(error)
             result = None
+        seconds = monotonic() - began
+        if seconds >= self.namespace.limits.blocking_seconds:
+            self._on_blocked(seconds)
         if result is not None and isawaitable(result):
-            return result
-        self._count_handled()
+            return Steps(result, self.namespace.limits.blocking_seconds, self._on_blocked)
+        if answered:
+            self.namespace.stats.handled(seconds)
         return None
 
-    def _count_handled(self) -> None:
-        if self._answered:
-            self.namespace.stats.handled(perf_counter() - self._began_at)
+    def _on_blocked(self, seconds: float) -> None:
+        log.warning(
+            "%s: %s kept the whole process waiting for %.1f s; work that blocks belongs in a thread",
+            self.namespace.path,
+            _name_of(self._handler),
+            seconds,
+            extra=self.log_fields,
+        )
 
     def _work_on(self, pending: Awaitable[Any] | None) -> None:
         if pending is not None:
             self._busy = True
-            self.scheduler.spawn(self._work(pending))
+            self.scheduler.working.add(self)
+            self._task = self.scheduler.spawn(self._work(pending))
 
     async def _work(self, pending: Awaitable[Any] | None) -> None:
         """Await a handler, then those of the messages that came meanwhile: one task for all of them."""
+        limit = self.namespace.limits.handler_seconds
         while pending is not None:
+            self._cut_at = self._began_at + limit if limit else inf
             try:
                 await pending
             except asyncio.CancelledError as error:
+                overdue = self._take_cut()
                 if _is_cancelled():
                     self._give_up()
                     raise
-                self._on_handler_error(error)
+                self._on_handler_error(overdue or error)
             except BaseException as error:
                 if not _in_task():
                     # The loop is gone and Python closes what is left.
                     raise
                 self._on_handler_error(error)
-            self._count_handled()
+            self._take_cut()
+            if self._answered:
+                self.namespace.stats.handled(monotonic() - self._began_at)
             pending = self._next_in_turn()
-        self._busy = False
+        self._stop_working()
         if self._reading_paused:
             self.resume_reading()
+
+    def _stop_working(self) -> None:
+        self._busy, self._task, self._cut_at = False, None, inf
+        self.scheduler.working.discard(self)
+
+    def cut_long_handler(self, now: float) -> None:
+        """Cancel a handler that has worked too long; one that refuses is told again after as long."""
+        if now < self._cut_at or self._task is None:
+            return
+        limit = self.namespace.limits.handler_seconds
+        self._cut_at = now + limit
+        log.error(
+            "%s: %s is cancelled after %.1f s at work for client %s; the setting is handler_seconds",
+            self.namespace.path,
+            _name_of(self._handler),
+            now - self._began_at,
+            self.client_id,
+            extra=self.log_fields,
+        )
+        if not self._cuts:
+            self.namespace.on_dropped("overdue")
+        self._cuts += 1
+        self._task.cancel()
+
+    def _take_cut(self) -> TimeoutError | None:
+        """Let the task go on after its handler was cancelled for working too long; None if it was not."""
+        if not self._cuts or self._task is None:
+            return None
+        while self._cuts:
+            # Whoever else cancels the task, as the end of a drain does, is still heard.
+            self._cuts -= 1
+            self._task.uncancel()
+        return TimeoutError("worked longer than the setting handler_seconds allows")
 
     def _next_in_turn(self) -> Awaitable[Any] | None:
         """Go through what waits until something is to be awaited, and say good-bye last."""
@@ -400,6 +459,7 @@ class Connection(BaseConnection):
 
     def _give_up(self) -> None:
         """Say good-bye although a handler was cut short: a drain is over."""
+        self._stop_working()
         if self._inbox:
             self._inbox.clear()
         pending = self._next_in_turn()
@@ -455,6 +515,15 @@ class Connection(BaseConnection):
         self.namespace.on_socket_closed(self)
 
 
+def _name_of(handler: Handler) -> str:
+    return getattr(handler, "__qualname__", None) or repr(handler)
+
+
+def _refilled(tokens: float, seconds: float, rate: int) -> float:
+    """What a bucket of twice the rate holds after so many seconds."""
+    return min(2.0 * rate, tokens + seconds * rate)
+
+
 def _text_of(error: BaseException) -> str:
     """What an exception says, in characters that can be sent, even if it cannot say it."""
     try:
@@ -478,12 +547,3 @@ def _in_task() -> bool:
 
 async def _await(pending: Awaitable[Any]) -> None:
     await pending
-def _name_of(handler: Handler) -> str:
-    return getattr(handler, "__qualname__", None) or repr(handler)
-
-
-def _refilled(tokens: float, seconds: float, rate: int) -> float:
-    """What a bucket of twice the rate holds after so many seconds."""
-    return min(2.0 * rate, tokens + seconds * rate)
-
-

@@ -26,6 +26,8 @@ ROOT = Path(__file__).parent.parent
 START_SECONDS = 20
 #: What a server may log above the level info without failing its test.
 NOTHING: tuple[str, ...] = ()
+#: On a machine that runs other tests too, any handler may be slow; it is told only where a test asks for it.
+PATIENCE = {"JPULSE_BLOCKING_SECONDS": "60"}
 
 
 class Server:
@@ -49,7 +51,11 @@ class Server:
         command = [sys.executable, str(ROOT / "run.py"), "--port", str(self.port), *self._flags]
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self._cwd, env={**os.environ, **self._environ}
+                command,
+                stdout=log,
+                stderr=log,
+                cwd=self._cwd,
+                env={**os.environ, **PATIENCE, **self._environ},
             )
         self.port = self._wait_for_port(begin)
 

@@ -99,6 +99,7 @@ class World:
         self.now = START
         self._planned: list[Callable[[], None]] = []
         monkeypatch.setattr("jpulse.websocket.monotonic", lambda: self.now)
+        monkeypatch.setattr("jpulse.connection.monotonic", lambda: self.now)
         self.hub = Hub(Scheduler(close_seconds=5.0, call_soon=self._planned.append), bridge)
         self.namespace = self.namespace_at("/api/1/ws/test")
 

@@ -869,3 +869,151 @@ def test_namespace_without_a_rate(server: Server) -> None:
     with connect(server, "unlimited") as client:
         client.send(frames(*({"number": number} for number in range(3000))))
         assert [client.read_data("echo")["message"]["number"] for _ in range(3000)] == list(range(3000))
+
+
+# Handlers that work too long, and handlers that block
+
+
+@pytest.fixture(scope="module")
+def shared_hasty(serve_module: Callable[..., Server]) -> Server:
+    # A sweep, which looks for long handlers, comes twice in a pong timeout.
+    flags = ("--handler-seconds", "0.3", "--pong-timeout", "0.1", "--blocking-seconds", "0.2")
+    return serve_module(*flags, app="tests.apps.behaviours")
+
+
+@pytest.fixture
+def hasty(shared_hasty: Server) -> Iterator[Server]:
+    with shared_hasty.lent():
+        yield shared_hasty
+
+
+CUT = r"ERROR +jpulse.connection: /api/1/ws/stuck: Stuck.on_\w+ is cancelled after \d+\.\d s at work"
+OVERDUE = r"ERROR +jpulse.connection: /api/1/ws/stuck: a handler failed for client"
+INTERNAL_ERROR = {"success": False, "error": "Internal error", "code": 500}
+
+
+def overdue(server: Server) -> int:
+    """How many handlers have worked too long."""
+    number = statistics(server.port)["drops"][WS + "stuck"]["overdue"]
+    assert isinstance(number, int)
+    return number
+
+
+def test_handler_that_never_returns(hasty: Server) -> None:
+    """A handler that never returns is cancelled and logged with its name; its client goes on."""
+    hasty.expected_log = (CUT, OVERDUE, "Traceback")
+    before = overdue(hasty)
+    with connect(hasty, "stuck") as client, connect(hasty, "stuck") as other:
+        client.send(frames({"how": "wait"}, {"number": 2}))
+        client.read_data("begin")
+        other.send_json({"number": 1})
+        assert other.read_data("handled")
+        assert client.read_json() == INTERNAL_ERROR
+        assert client.read_data("handled")
+        assert overdue(hasty) == before + 1
+    assert "worked longer than the setting handler_seconds allows" in hasty.log
+
+
+def test_on_disconnect_after_a_handler_that_never_returns(hasty: Server) -> None:
+    """Who leaves while its handler is stuck still gets its on_disconnect, and its place is free."""
+    hasty.expected_log = (CUT, OVERDUE, "Traceback")
+    client = connect(hasty, "stuck")
+    client.send_json({"how": "wait"})
+    client.read_data("begin")
+    client.reset()
+    begin = len(hasty.log)
+    wait_until(lambda: "stuck: left" in hasty.log[begin:])
+    assert sockets(hasty.port) == 0
+
+
+def test_handler_that_swallows_its_cancellation(hasty: Server) -> None:
+    """A handler that ends when it is cancelled, without an exception, has handled its message."""
+    hasty.expected_log = (CUT,)
+    with connect(hasty, "stuck") as client:
+        client.send(frames({"how": "swallow"}, {"number": 2}))
+        client.read_data("begin")
+        assert client.read_data("handled")["refusals"] == 1
+        assert client.read_data("handled")["refusals"] == 0
+
+
+def test_handler_that_refuses_to_be_cancelled(serve: Callable[..., Server]) -> None:
+    """A handler that goes on although it is cancelled is told again and again, and holds nobody else."""
+    flags = ("--handler-seconds", "0.1", "--pong-timeout", "0.1", "--drain-seconds", "0.5")
+    server = serve(*flags, app="tests.apps.behaviours")
+    server.expected_log = (r"Stuck.on_message is cancelled",)
+    with connect(server, "stuck") as client, connect(server, "stuck") as other:
+        client.send_json({"how": "refuse"})
+        client.read_data("begin")
+        wait_until(lambda: server.log.count("Stuck.on_message is cancelled") >= 3)
+        other.send_json({"number": 1})
+        assert other.read_data("handled")
+        assert overdue(server) == 1
+
+
+def test_on_connect_that_never_returns(hasty: Server) -> None:
+    """A stuck on_connect is cancelled too, and the messages that waited for it are handled."""
+    hasty.expected_log = (CUT, OVERDUE, "Traceback")
+    dead = "?uuid=deaddead-0000-4000-8000-000000000000"
+    with connect(hasty, "stuck" + dead) as client:
+        client.send_json({"number": 1})
+        assert client.read_data("handled")
+    assert "Stuck.on_connect is cancelled" in hasty.log
+
+
+@pytest.mark.parametrize("how", ["plain", "async"])
+def test_handler_that_blocks(hasty: Server, how: str) -> None:
+    """A handler that keeps the whole process waiting is logged with its name and for how long."""
+    begin = len(hasty.log)
+    name = r"Blocking\.on_message" if how == "plain" else r"Blocking\._block_later|Blocking\.on_message"
+    told = rf"WARNING jpulse.connection: {WS}blocking: ({name}) kept the whole process waiting for \d\.\d s"
+    hasty.expected_log = (told,)
+    with connect(hasty, "blocking") as client:
+        client.send_json({"how": how, "seconds": 0.3})
+        assert client.read_data("done")
+    assert len(re.findall(told, hasty.log[begin:])) == 1
+
+
+def test_handler_that_does_not_block(hasty: Server) -> None:
+    """A handler that is short of the limit is not logged."""
+    with connect(hasty, "blocking") as client:
+        client.send_json({"how": "async", "seconds": 0.001})
+        client.send_json({"how": "plain", "seconds": 0.001})
+        for _ in range(2):
+            assert client.read_data("done")
+
+
+# Pings and fragments
+
+
+def flood(client: RawClient, chunk: bytes) -> int:
+    """Send the same bytes until the server closes; the code, if any is sent."""
+    try:
+        for _ in range(400):
+            client.exchange(chunk)
+    except (ConnectionError, EOFError):
+        pass
+    return client.read_close()[0]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param(client_frame(b'{"type":"ping"}') * 100, id="JSON pings"),
+        pytest.param(client_frame(b'{"type":"pong"}') * 100, id="JSON pongs"),
+        pytest.param(client_frame(b"?", PING) * 100, id="pings"),
+        pytest.param(client_frame(b"!", PONG) * 100, id="pongs nobody asked for"),
+        pytest.param(
+            (client_frame(b"{", fin=False) + client_frame(b" ", 0, fin=False) * 48 + client_frame(b"}", 0))
+            * 3,
+            id="fragments",
+        ),
+    ],
+)
+def test_flood_of_what_is_no_message(server: Server, chunk: bytes) -> None:
+    """Pings, pongs and fragments without end are ended with 4429, while others are served."""
+    with connect(server, "echo") as client, connect(server, "echo") as other:
+        before = statistics(server.port)["drops"][WS + "echo"]["frames"]
+        assert flood(client, chunk) == 4429
+        other.send_json({"number": 1})
+        assert other.read_data("echo")["message"]["number"] == 1
+        assert statistics(server.port)["drops"][WS + "echo"]["frames"] == before + 1

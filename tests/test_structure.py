@@ -26,15 +26,16 @@ PACKAGE = ROOT / "jpulse"
 #: Modules that know nothing of Tornado, so that they are tested without a socket.
 PURE = (
     *("errors", "settings", "names", "deflate", "wire", "activity", "stats", "bridge.base", "bridge.local"),
-    *("websocket", "connection", "hub", "namespace", "cluster", "heartbeat", "timers", "auth", "users"),
+    *("websocket", "steps", "connection", "hub", "namespace", "cluster", "heartbeat", "timers"),
+    *("auth", "users"),
     *("store.base", "store.sqlite", "store.redis_notes", "bridge.link", "bridge.redis", "prefork"),
     *("private_redis", "metrics", "overview", "admin", "garbage", "scaffold", "service"),
 )
 #: Calls go down: each of these imports none that stands right of it.
 ORDER = (
     *("errors", "settings", "names", "deflate", "wire", "activity", "stats", "bridge.base", "bridge.local"),
-    *("websocket", "connection", "hub", "namespace", "cluster", "metrics", "timers", "garbage", "overview"),
-    *("heartbeat", "transport"),
+    *("websocket", "steps", "connection", "hub", "namespace", "cluster", "metrics", "timers", "garbage"),
+    *("overview", "heartbeat", "transport"),
     *("store.base", "store.checks", "store.sqlite", "store.mongo", "store.redis_notes", "bridge.link"),
     *(
         "bridge.redis",

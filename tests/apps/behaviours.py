@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -67,6 +68,57 @@ class Stubborn(NamespaceHandler):
         while True:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(60)
+
+
+class Stuck(NamespaceHandler):
+    """Works for ever, at once or after some steps, and tells the log how each connection ends."""
+
+    path = "/api/1/ws/stuck"
+
+    async def on_connect(self, conn: Connection) -> None:
+        """Be stuck for who asks for it by an address of its own."""
+        if conn.client_id.startswith("dead"):
+            await asyncio.Event().wait()
+
+    async def on_message(self, conn: Connection) -> None:
+        """Answer, wait for ever, or do so and refuse to be cancelled, once or for as long as it can."""
+        how, refusals = conn.message.get("how"), 0
+        if how is not None:
+            conn.send({"type": "begin"})
+        while how is not None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                refusals += 1
+                if how == "wait":
+                    raise
+                if how == "swallow":
+                    break
+        conn.send({"type": "handled", "refusals": refusals})
+
+    def on_disconnect(self, conn: Connection) -> None:
+        """Tell the log."""
+        log.info("stuck: left %s", conn.client_id)
+
+
+class Blocking(NamespaceHandler):
+    """Keeps the whole process waiting, in a plain handler, before an await or after one."""
+
+    path = "/api/1/ws/blocking"
+
+    def on_message(self, conn: Connection) -> Any:
+        """Sleep."""
+        if conn.message["how"] == "async":
+            return self._block_later(conn)
+        time.sleep(conn.message["seconds"])
+        conn.send({"type": "done"})
+        return None
+
+    async def _block_later(self, conn: Connection) -> None:
+        await asyncio.sleep(0)
+        time.sleep(conn.message["seconds"])  # noqa: ASYNC251 - this is what it is for
+        await asyncio.sleep(0)
+        conn.send({"type": "done"})
 
 
 class Gate(NamespaceHandler):
@@ -263,6 +315,8 @@ HANDLERS = (
     Strict,
     Slow,
     Stubborn,
+    Stuck,
+    Blocking,
     Gate,
     Failing,
     FailingLater,
@@ -284,6 +338,7 @@ def statistics(app: App) -> dict[str, Any]:
         "stats": app.websockets.get_stats(),
         "sockets": app.hub.sockets,
         "dropped": {each.path: each.stats.dropped for each in app.websockets},
+        "drops": {each.path: each.stats.drops for each in app.websockets},
     }
 
 
