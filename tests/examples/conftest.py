@@ -111,8 +111,7 @@ def visit(browser: Any, site: Site, console: ConsoleLog) -> Iterator[Visit]:
             context.set_default_timeout(15_000)
             console.watch(context)
         if name:
-            credentials = {"username": name, "password": ADMIN_PASSWORD}
-            assert context.request.post(f"{site.servers[process].url}/api/1/auth/login", data=credentials).ok
+            sign_in(context, site.servers[process], name)
         page = context.new_page()
         if after:
             # Another port is another origin with a storage of its own; behind one address it would be shared.
@@ -126,6 +125,12 @@ def visit(browser: Any, site: Site, console: ConsoleLog) -> Iterator[Visit]:
     for context in contexts:
         context.close()
     assert not console.unexpected()
+
+
+def sign_in(context: Any, server: Server, name: str) -> None:
+    """Sign a browser in as a user, who has the password that all users of tests have."""
+    credentials = {"username": name, "password": ADMIN_PASSWORD}
+    assert context.request.post(f"{server.url}/api/1/auth/login", data=credentials).ok
 
 
 def wait_for_status(page: Any, status: str, seconds: float = 15) -> None:
