@@ -96,7 +96,11 @@ setup(
         "jpulse.scaffold": ["project/**/*", "project/.gitignore.template"],
         "jpulse.templates": ["**/*.html"],
         "jpulse.static": ["**/*"],
-        "jpulse.examples": [f"**/*.{kind}" for kind in ("html", "js", "css", "svg", "md", "txt")],
+        "jpulse.examples": [
+            *(f"**/*.{kind}" for kind in ("html", "js", "css", "svg", "md", "txt")),
+            # Vue's licence goes where Vue goes.
+            "**/LICENSE",
+        ],
     },
     entry_points={"console_scripts": ["jpulse = handlers.__main__:main"]},
     keywords=["websocket", "tornado", "real-time", "pubsub", "namespaces", "redis"],
