@@ -107,7 +107,7 @@ PYTHON: dict[str, tuple[Any, tuple[str, ...]]] = {
         jpulse.NamespaceHandler,
         (
             *("path", "require_auth", "require_roles"),
-            *("max_message_bytes", "max_messages_per_second", "max_outbox_bytes", "hidden"),
+            *("max_message_bytes", "max_messages_per_second", "max_outbox_bytes", "compress", "hidden"),
             *("app", "namespace"),
             *("on_connect", "on_message", "on_disconnect", "on_bridge"),
             *("broadcast", "send_to_client", "send_to_user"),
@@ -179,7 +179,7 @@ def _classes(table: dict[str, tuple[Any, tuple[str, ...]]]) -> Iterator[str]:
 def _member(owner: type, owner_name: str, name: str) -> Iterator[str]:
     found = inspect.getattr_static(owner, name, None)
     plain = getattr(found, "__func__", found)
-    yield f"### {owner_name}.{name} {{ #{owner_name}.{name} }}\n"
+    yield f"### {name} {{ #{owner_name}.{name} }}\n"
     if inspect.isfunction(plain):
         kind = "async " if inspect.iscoroutinefunction(plain) else ""
         yield f"`{kind}{name}{signature(plain)}`\n"
@@ -221,6 +221,7 @@ ATTRIBUTES = {
     "NamespaceHandler.max_message_bytes": ("int | None", "Another limit than the setting of this name."),
     "NamespaceHandler.max_messages_per_second": ("int | None", "Likewise; 0 is no limit."),
     "NamespaceHandler.max_outbox_bytes": ("int | None", "Likewise."),
+    "NamespaceHandler.compress": ("bool", "Offer permessage-deflate for messages of 256 bytes and more."),
     "NamespaceHandler.hidden": ("bool", "Leave the namespace out of statistics and log."),
     "NamespaceHandler.app": ("App", "The application; set when the class is registered."),
     "NamespaceHandler.namespace": ("Namespace", "What does the work; set when the class is registered."),

@@ -57,6 +57,12 @@ def test_every_public_name() -> None:
             assert is_attribute or inspect.getattr_static(thing, member).__doc__, f"{name}.{member}"
 
 
+def test_every_attribute_of_a_namespace() -> None:
+    """What a subclass of NamespaceHandler may set is told, also what came later."""
+    settable = {f"NamespaceHandler.{name}" for name in jpulse.NamespaceHandler.__annotations__}
+    assert settable == {name for name in reference.ATTRIBUTES if name.startswith("NamespaceHandler.")}
+
+
 def test_attributes_exist() -> None:
     """No attribute is told of that the code does not have."""
     for name in reference.ATTRIBUTES:
