@@ -60,8 +60,14 @@ FOLDED = bytes(8)
 REMEMBER_SECONDS = 600.0
 
 NOTHING, NEWS, ALL_LOGGED = "nothing", "news", "all"
-#: Asks also for what was logged before this process came.
+#: Asks also for what was logged before this process came, and what those counted who have ended.
 NEWCOMER = b"newcomer"
+#: Asks for the latter alone, again.
+ENDED = b"ended"
+#: Who was silent for longer may be dead and is not waited for.
+SILENT_SECONDS = 3 * SNAPSHOT_SECONDS
+#: Who is not older by so much is as old: what each knows of the other's age is not exact.
+SAME_AGE_SECONDS = 0.5
 
 #: The mark of the client's session and the key of the user, "" each for a guest.
 Owner = tuple[str, str]
@@ -187,6 +193,8 @@ class Cluster:
         #: The sum of their counts by path, and the minute for which it was made.
         self._ended_sums: dict[str, Figures] = {}
         self._ended_minute: int | None = None
+        #: True from the first question for them until it is answered.
+        self._wants_ended = False
         #: True when the goodbye is said: who heard it would take another word for a new process.
         self._ended = False
         #: What others' activity logs have, newest first, also of processes that have ended.
@@ -285,7 +293,7 @@ class Cluster:
             self._up_at = self._clock()
             self._tell_all(ALL)
             if not self._was_up:
-                self._was_up = True
+                self._was_up = self._wants_ended = True
                 self._bridge.publish(ALL, Kind.WANTED, NEWCOMER, own_topic(self._bridge.instance))
             if self._missing is None:
                 return
@@ -305,16 +313,21 @@ class Cluster:
         elif packet.kind == Kind.SNAPSHOT:
             self._on_snapshot(packet.sender, msgspec.msgpack.decode(packet.payload, type=Snapshot))
         elif packet.kind == Kind.WANTED:
-            self._tell_all(packet.target, ALL_LOGGED if packet.payload == NEWCOMER else NOTHING)
-            # One of all that are asked is enough: the oldest, who knows most of those before.
-            if packet.payload == NEWCOMER and self._is_oldest():
-                self._tell_retired(packet.target, self._retired)
+            self._on_wanted(packet)
         elif packet.kind == Kind.RETIRED:
-            self._on_retired(packet.payload)
+            self._on_retired(packet)
         elif packet.kind == Kind.GOODBYE:
             self._forget(packet.sender)
         else:
             self.on_other(packet)
+
+    def _on_wanted(self, packet: Packet) -> None:
+        """Tell somebody what it asks for."""
+        if packet.payload != ENDED:
+            self._tell_all(packet.target, ALL_LOGGED if packet.payload == NEWCOMER else NOTHING)
+        # One of all that are asked is enough: the oldest, who knows most of those before.
+        if packet.payload in (NEWCOMER, ENDED) and self._lead() >= -SAME_AGE_SECONDS:
+            self._tell_retired(packet.target, self._retired)
 
     def _on_presence(self, sender: bytes, presence: Presence) -> None:
         peer = self._peer(sender)
@@ -427,20 +440,37 @@ class Cluster:
 
     def _tell_retired(self, topic: str, retired: dict[bytes, dict[str, Figures]]) -> None:
         """Tell what those had counted who have ended, for who came after that, or never heard of them."""
-        if retired:
-            told = {instance.hex(): figures for instance, figures in retired.items()}
-            self._bridge.publish(topic, Kind.RETIRED, msgspec.msgpack.encode(told))
+        told = {instance.hex(): figures for instance, figures in retired.items()}
+        self._bridge.publish(topic, Kind.RETIRED, msgspec.msgpack.encode(told))
 
-    def _is_oldest(self) -> bool:
-        return self._clock() - self._since >= self.longest_uptime()
+    def _lead(self) -> float:
+        """By how many seconds this process is older than every other one that was heard just now."""
+        now = self._clock()
+        ages = (
+            peer.snapshot.uptime + now - peer.heard_at
+            for peer in self.peers.values()
+            if now - peer.heard_at <= SILENT_SECONDS
+        )
+        return now - self._since - max(ages, default=0.0)
 
-    def _on_retired(self, payload: bytes) -> None:
-        for name, figures in msgspec.msgpack.decode(payload, type=dict[str, dict[str, Figures]]).items():
+    def _on_retired(self, packet: Packet) -> None:
+        if packet.topic == own_topic(self._bridge.instance):
+            self._wants_ended = False
+        told = msgspec.msgpack.decode(packet.payload, type=dict[str, dict[str, Figures]])
+        for name, figures in told.items():
             instance = bytes.fromhex(name)
             # This process itself, if it was silent and thought dead.
             known = instance == self._bridge.instance or instance in self.peers or instance in self._counted
             if not known:
                 self._retire(instance, figures)
+
+    def _ask_for_ended(self) -> None:
+        """Ask again until somebody has answered: the oldest may have died just before."""
+        if self._wants_ended and self.peers:
+            # Who is the oldest itself gets no answer.
+            self._wants_ended = self._lead() <= SAME_AGE_SECONDS
+            if self._wants_ended:
+                self._bridge.publish(ALL, Kind.WANTED, ENDED, own_topic(self._bridge.instance))
 
     def _empty(self, peer: Peer) -> None:
         for path, clients in peer.clients.items():
@@ -479,6 +509,7 @@ class Cluster:
         now = self._clock()
         if self._bridge.state == UP:
             self._tell_news()
+            self._ask_for_ended()
             missed, self._missed = self._missed, set()
             for path in missed:
                 self.on_missed(path)

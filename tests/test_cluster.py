@@ -1117,6 +1117,46 @@ def test_killed_process_is_told_to_its_successor(net: Net) -> None:
     assert totals(three) == totals(one) == (5, 5)
 
 
+def ended_before(net: Net) -> tuple[Process, Process]:
+    """An old and a younger process, which know of a third that has ended after five messages."""
+    (old,) = net.settled(1)
+    net.pass_seconds(5)
+    young, brief = net.process(), net.process()
+    net.settle()
+    for _ in range(5):
+        brief.chat.broadcast({"type": "said"})
+    brief.cluster.say_goodbye()
+    net.settle()
+    brief.kill()
+    return old, young
+
+
+def test_newcomer_after_the_death_of_the_oldest(net: Net) -> None:
+    """A process that comes when the oldest is dead and not yet forgotten is told of the ended by the next."""
+    old, young = ended_before(net)
+    old.kill()
+    three = net.process()
+    net.settle()
+    net.pass_seconds(6)
+    assert totals(three) == totals(young) == (5, 5)
+    asked = three.sent(Kind.WANTED)
+    net.pass_seconds(6)
+    assert three.sent(Kind.WANTED) == asked
+
+
+def test_newcomer_whose_answer_is_lost(net: Net) -> None:
+    """A process that was not told of those that have ended asks again until it is."""
+    ended_before(net)
+    net.loses = lambda receiver, packet: packet.kind == Kind.RETIRED
+    three = net.process()
+    net.settle()
+    net.pass_seconds(3)
+    assert totals(three) == (0, 0)
+    net.loses = lambda receiver, packet: False
+    net.pass_seconds(2)
+    assert totals(three) == (5, 5)
+
+
 def test_many_that_have_ended(net: Net) -> None:
     """However many processes end, their totals stay, within bounds, and newcomers know them."""
     one, two = net.settled(2)
@@ -1137,6 +1177,6 @@ def test_many_that_have_ended(net: Net) -> None:
         assert each.chat.get_stats()["totalMessages"] == ended
         assert each.game.get_stats()["totalMessages"] == ended // 5
         assert len(each.cluster._retired) <= MAX_RETIRED + 1
-    # One answer to each newcomer but the first, before whom nobody had ended.
-    assert one.sent(Kind.RETIRED) == ended
+    # One answer to each newcomer: the second process, those that have ended, the third.
+    assert one.sent(Kind.RETIRED) == ended + 2
     assert three.sent(Kind.RETIRED) == 0
