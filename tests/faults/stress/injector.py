@@ -16,6 +16,7 @@ from jpulse.auth import Auth
 from jpulse.store.base import Store, StoreUnavailable
 from jpulse.users import NoEvents
 
+from ..processes import is_alive
 from .client import Door, connect, post
 from .crowd import LOGIN, LOGOUT, PASSWORD
 from .history import WORKER_KILLED, Changed, Fault, History
@@ -87,12 +88,23 @@ class Injector:
         begun = monotonic()
         pid = await self._ways[planned.kind](planned)
         lifted = monotonic()
-        is_well = self._store_works if planned.kind in STORE_FAULTS else self._all_serve
-        mended = await self._mended(is_well)
+        mended = await self._mended(lambda: self._is_well(planned.kind, pid))
         fault = Fault(planned.kind, begun, lifted, monotonic(), pid)
         self._history.add(fault)
         if not mended:
             self.unmended.append(fault)
+
+    async def _is_well(self, kind: str, pid: int) -> bool:
+        """Tell whether what a fault of some kind broke works again."""
+        if kind in (USER_DISABLED, USER_DEMOTED):
+            return True
+        if kind in STORE_FAULTS:
+            return await self._store_works()
+        if kind in (HANDLER_BLOCKS, WORKER_FROZEN):
+            return (
+                not is_alive(pid) or await asyncio.to_thread(self._site.ask, pid, "/state", 1.0) is not None
+            )
+        return await self._all_serve()
 
     async def _mended(self, is_well: Callable[[], Awaitable[bool]]) -> bool:
         deadline = monotonic() + RECOVERY_SECONDS
@@ -188,13 +200,15 @@ class Injector:
     async def _block(self, planned: Planned) -> int:
         """Let a handler hold up its process."""
         port = self._site.ports[int(planned.which * len(self._site.ports))]
+        number = len(self._history.visits)
         client = await connect(self._history, "blocker", Door(port, CLUMSY))
         client.order({"seconds": planned.seconds})
         await asyncio.sleep(planned.seconds)
         client.close()
         await asyncio.wait([client.over], timeout=5)
         client.break_off(reset=True)
-        return 0
+        opened = self._history.visits[number].opened
+        return opened.pid if opened else 0
 
     # The store and its users
 

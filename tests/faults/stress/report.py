@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from statistics import median
 
 from .history import History
-from .rules import Violation, holes
+from .rules import Violation, holes, revocations
 from .windows import Windows
 
 
 def table(history: History, violations: list[Violation], seed: int, seconds: float) -> str:
     """All totals."""
-    rows = [*_traffic(history), *_bridges(history), *_faults(history), *_memory(history)]
+    rows = [*_traffic(history), *_bridges(history), *_faults(history), *_exits(history), *_memory(history)]
     found = Counter(each.rule for each in violations)
     told = ", ".join(f"{count} {rule}" for rule, count in sorted(found.items()))
     rows.append(("violations", f"{len(violations)}" + (f" ({told})" if told else "")))
@@ -75,6 +75,17 @@ def _faults(history: History) -> Iterator[tuple[str, str]]:
         by_kind[fault.kind].append(fault.recovered - fault.lifted)
     for kind, seconds in sorted(by_kind.items()):
         yield kind, f"{len(seconds)} ×, all well after {median(seconds):.2f} s, at most {max(seconds):.2f} s"
+
+
+def _exits(history: History) -> Iterator[tuple[str, str]]:
+    """How long those stayed who had lost their right to."""
+    by_reason: dict[str, list[float]] = defaultdict(list)
+    for visit, process, stay in history.opened():
+        for at, reason in revocations(history, visit):
+            if stay.joined.at < at < stay.until < process.ended:
+                by_reason[reason].append(stay.until - at)
+    for reason, seconds in sorted(by_reason.items()):
+        yield f"out when {reason}", f"{len(seconds)} sockets, after {max(seconds):.2f} s at most"
 
 
 def _memory(history: History) -> Iterator[tuple[str, str]]:

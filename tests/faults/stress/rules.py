@@ -361,7 +361,7 @@ def forbidden(history: History) -> Found:
             text = f"{_name(visit)} was let in {why}"
             yield Violation("forbidden", text, visit.tried.at, (visit.number,), (), (process.pid,))
             continue
-        for revoked, what in _revocations(history, visit):
+        for revoked, what in revocations(history, visit):
             since = max(revoked, stay.joined.at)
             late = min(stay.until, process.ended) - _deadline(history, windows, process, since)
             if late > 0 and revoked < inf:
@@ -402,7 +402,7 @@ def _endings(history: History, session: str) -> list[tuple[float, str]]:
     return found
 
 
-def _revocations(history: History, visit: Visit) -> list[tuple[float, str]]:
+def revocations(history: History, visit: Visit) -> list[tuple[float, str]]:
     """When a visit had lost its right to be there, and why."""
     assert visit.opened is not None
     if not visit.opened.username:

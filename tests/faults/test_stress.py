@@ -1,0 +1,105 @@
+"""
+A minute of the seeded stress run; `python -m tests.faults --minutes 6` is the long one.
+
+Run with `-rP` to see its table.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from ..conftest import ROOT
+from .__main__ import options
+from .stress.crowd import Identity, Town
+from .stress.history import History
+from .stress.plan import HARD, HARD_PAUSE, SQLITE, Planned, hard_faults, soft_faults
+from .stress.run import Options
+
+SECONDS = 30
+
+
+def seed_of_sources() -> int:
+    """Another seed for each state of the framework, the same for the same."""
+    sources = sorted((ROOT / "jpulse").rglob("*.py"))
+    return zlib.crc32(b"".join(each.read_bytes() for each in sources)) % 10_000
+
+
+def begin(seed: int, folder: Path) -> subprocess.Popen[bytes]:
+    """Start a run that writes what it tells into a file of the folder."""
+    command = [sys.executable, "-m", "tests.faults", "--seed", str(seed), "--seconds", str(SECONDS)]
+    environ = {**os.environ, "TMPDIR": str(folder)}
+    with (folder / f"{seed}.txt").open("wb") as out:
+        return subprocess.Popen(
+            [*command, "--clients", "80"], cwd=ROOT, env=environ, stdout=out, stderr=subprocess.STDOUT
+        )
+
+
+def test_stress(tmp_path: Path) -> None:
+    """While everything is broken in turn, nothing comes twice, late or to the wrong, or is lost uncounted."""
+    seeds = [7, seed_of_sources()]
+    runs = [begin(seed, tmp_path) for seed in seeds]
+    statuses = [run.wait(SECONDS + 180) for run in runs]
+    for seed, status in zip(seeds, statuses, strict=True):
+        told = (tmp_path / f"{seed}.txt").read_text(encoding="utf-8")
+        print(told)
+        assert status == 0, told
+        assert figure(told, "violations") == 0
+        assert figure(told, "deliveries checked") > 1000
+        assert len(re.findall(rf"^  ({'|'.join(HARD)}) +\d+ ×", told, re.MULTILINE)) >= 2
+
+
+def figure(text: str, name: str) -> int:
+    """The first number of a line of the table."""
+    found = re.search(rf"^  {name} +(\d+)", text, re.MULTILINE)
+    assert found is not None, text
+    return int(found[1])
+
+
+def test_plan_comes_from_the_seed() -> None:
+    """The same seed brings the same faults and the same clients, another one others."""
+    plans = [list(islice(plan(seed), 30)) for seed in (7, 7, 8) for plan in (soft_faults, _hard)]
+    assert plans[0] == plans[2] != plans[4]
+    assert plans[1] == plans[3] != plans[5]
+    first, again, other = (ids_of(seed) for seed in (7, 7, 8))
+    assert first == again
+    assert not set(first) & set(other)
+
+
+def _hard(seed: int) -> Iterator[Planned]:
+    return hard_faults(seed, mongo=False)
+
+
+def ids_of(seed: int) -> list[str]:
+    """The client ids of a town."""
+    town = Town(History(), seed, [1], ["member0", "admin0"])
+    town.populate(30)
+    assert all(isinstance(each.identity, Identity) for each in town.people)
+    return sorted({each.identity.asked for each in town.people})
+
+
+def test_every_fault_comes_in_turn() -> None:
+    """Each kind of fault comes before any comes again, and lasts as long as it may."""
+    kinds = {**HARD, **SQLITE}
+    planned = list(islice(hard_faults(3, mongo=False), 3 * len(kinds)))
+    for begin in range(0, len(planned), len(kinds)):
+        assert {each.kind for each in planned[begin : begin + len(kinds)]} == set(kinds)
+    for each in planned:
+        low, high = kinds[each.kind]
+        assert low <= each.seconds <= high
+        assert HARD_PAUSE[0] <= each.wait <= HARD_PAUSE[1]
+
+
+def test_command_line() -> None:
+    """Minutes and seconds are added; without both it is a minute."""
+    assert options(["--seed", "7", "--minutes", "6"]) == Options(7, 360.0, 100, False)
+    assert options(["--minutes", "1", "--seconds", "5", "--clients", "9", "--mongo"]) == Options(
+        1, 65.0, 9, True
+    )
+    assert options([]).seconds == 60.0
