@@ -23,6 +23,8 @@ ORDER = (
 SERVER_FILES = (".py",)
 PAGE_FILES = (".js", ".html", ".css")
 CHAT = "chat"
+#: What is larger is a library and not an example.
+MAX_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Source:
 
     name: str
     text: str
+    #: Where it stands in a checkout.
+    place: str
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,15 @@ def _folders() -> Iterator[Example]:
     ]
     known = {name: number for number, name in enumerate(ORDER)}
     for path in sorted(found, key=lambda each: (known.get(each.name, len(known)), each.name)):
-        readme = Source("README.md", (path / "README.md").read_text(encoding="utf-8"))
+        readme = _source(path / "README.md", f"examples/{path.name}/README.md")
         title, description = _introduction(readme.text)
         yield Example(
             path.name,
             title,
             description,
             _command(folder, path.name),
-            tuple(_read(path, SERVER_FILES)),
-            tuple(_read(path, PAGE_FILES)),
+            _with_shared(tuple(_read(path, SERVER_FILES))),
+            _with_shared(tuple(_read(path, PAGE_FILES))),
             readme,
         )
 
@@ -96,11 +100,28 @@ def _command(folder: Path, name: str) -> str:
     return f"python run.py --app examples.{name}.app"
 
 
+def _source(path: Path, place: str) -> Source:
+    return Source(path.name, path.read_text(encoding="utf-8"), place)
+
+
 def _read(folder: Path, kinds: tuple[str, ...]) -> Iterator[Source]:
     """The files of these kinds that have something in them: app.py, then by kind and name."""
-    paths = [path for path in folder.iterdir() if path.suffix in kinds and path.stat().st_size]
+    paths = [path for path in folder.iterdir() if path.suffix in kinds]
     for path in sorted(paths, key=lambda each: (each.name != "app.py", kinds.index(each.suffix), each.name)):
-        yield Source(path.name, path.read_text(encoding="utf-8"))
+        if 0 < path.stat().st_size <= MAX_BYTES:
+            yield _source(path, f"examples/{folder.name}/{path.name}")
+
+
+def _with_shared(files: tuple[Source, ...]) -> tuple[Source, ...]:
+    """The files, and behind them what they use of that which the examples share: a copy needs it, too."""
+    text = "\n".join(each.text for each in files)
+    modules = re.findall(r"^from \.\.(\w+) import", text, re.MULTILINE)
+    assets = re.findall(r"/static/(examples/[\w.-]+)", text)
+    shared = (
+        *((find_folder("examples") / f"{name}.py", f"examples/{name}.py") for name in modules),
+        *((find_folder("static") / name, f"static/{name}") for name in assets),
+    )
+    return (*files, *(_source(path, place) for path, place in dict.fromkeys(shared)))
 
 
 def _chat() -> Example | None:
@@ -118,8 +139,8 @@ def _chat() -> Example | None:
         "A chat",
         "What one says, everybody hears. Fifteen lines on the server, a page without a build.",
         "jpulse --app chat",
-        (Source("chat.py", server[1]),),
-        (Source("chat.html", page[1]),),
+        (Source("chat.py", server[1], "chat.py"),),
+        (Source("chat.html", page[1], "chat.html"),),
     )
 
 

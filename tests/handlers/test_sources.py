@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from handlers.demos.sources import Example, examples, find_example
+from handlers.demos.sources import Example, Source, examples, find_example
 
 from ..conftest import ROOT, Server
 from ..test_readme import block
@@ -56,14 +56,25 @@ def test_files(server: Server) -> None:
             answer = guest.get(address)
             assert answer.status == 200
             assert answer.headers["content-type"] == "text/plain; charset=UTF-8"
-            assert answer.text == on_disk(example, file.name)
+            assert answer.text == on_disk(example, file)
 
 
-def on_disk(example: Example, name: str) -> str:
+def on_disk(example: Example, file: Source) -> str:
     """A file as the test reads it."""
     if example.name == "chat":
-        return block({"chat.py": "python", "chat.html": "html"}[name])
-    return (ROOT / "examples" / example.name / name).read_text(encoding="utf-8")
+        return block({"chat.py": "python", "chat.html": "html"}[file.name])
+    return (ROOT / file.place).read_text(encoding="utf-8")
+
+
+def test_what_examples_share() -> None:
+    """What an example takes from beside its folder is shown with it, so that a copy is complete."""
+    example = find_example("todo_sync")
+    assert example is not None
+    assert "examples/database.py" in [file.place for file in example.server]
+    assert "static/examples/status.js" in [file.place for file in example.page]
+    for each in examples():
+        names = [file.name for file in (*each.server, *each.page)]
+        assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize(
