@@ -72,7 +72,7 @@ def _settings() -> Iterator[str]:
         yield f"### {name} {{ #{name} }}\n"
         yield _sentence(field.metadata["help"]) + "\n"
         yield f"- flag: `{settings.flag_name(name)}`" + (
-            f", `--no-{name.replace('_', '-')}`" if field.default is False else ""
+            f", `--no-{name.replace('_', '-')}`" if isinstance(field.default, bool) else ""
         )
         yield f"- environment: `{settings.variable_name(name)}`"
         yield f"- value: {accepted(field.metadata['check'])}"

@@ -11,11 +11,19 @@ from .demos.todos import TodoApi, Todos, TodosApi, TodoToggleApi
 from .home import HomePage
 from .status import HealthApi, MetricsPage, ReadyApi
 
+#: What `--no-demos` leaves out.
+DEMO_ROUTES = [
+    (r"/hello-websocket/?", DemosPage),
+    (r"/hello-websocket/examples/([^/]+)/([^/]+)", ExampleFile),
+    (r"/api/1/todo", TodosApi),
+    (r"/api/1/todo/([^/]+)", TodoApi),
+    (r"/api/1/todo/([^/]+)/toggle", TodoToggleApi),
+]
+DEMO_NAMESPACES = [Cursors, Todos, Notes, Practice, Architecture]
+
 #: Tornado routes: a pattern and its handler.
 ROUTES = [
     (r"/", HomePage),
-    (r"/hello-websocket/?", DemosPage),
-    (r"/hello-websocket/examples/([^/]+)/([^/]+)", ExampleFile),
     (r"/healthz", HealthApi),
     (r"/readyz", ReadyApi),
     (r"/metrics", MetricsPage),
@@ -24,10 +32,8 @@ ROUTES = [
     (r"/api/1/auth/login", LoginApi),
     (r"/api/1/auth/logout", LogoutApi),
     (r"/api/1/auth/status", StatusApi),
-    (r"/api/1/todo", TodosApi),
-    (r"/api/1/todo/([^/]+)", TodoApi),
-    (r"/api/1/todo/([^/]+)/toggle", TodoToggleApi),
     *admin.ROUTES,
+    *DEMO_ROUTES,
 ]
 
-NAMESPACES = [admin.AdminStats, Cursors, Todos, Notes, Practice, Architecture]
+NAMESPACES = [admin.AdminStats, *DEMO_NAMESPACES]

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from handlers import NAMESPACES, ROUTES
-from jpulse import create_app, scaffold
+from handlers import DEMO_NAMESPACES, DEMO_ROUTES, NAMESPACES, ROUTES
+from jpulse import App, create_app, scaffold
 from jpulse.app import make_store
+from jpulse.bridge.base import Bridge
 from jpulse.errors import SettingsError
 from jpulse.server import serve, told
 from jpulse.settings import Settings, read_command_line, unknown_variables
@@ -37,9 +38,17 @@ def _obey(argv: Sequence[str]) -> int:
         return _command(config, words, roles)
     return serve(
         config,
-        lambda bridge: create_app(config, ROUTES, NAMESPACES, bridge=bridge),
+        lambda bridge: _make_app(config, bridge),
         os.environ.get("JPULSE_ADMIN_PASSWORD"),
     )
+
+
+def _make_app(config: Settings, bridge: Bridge) -> App:
+    if config.demos:
+        return create_app(config, ROUTES, NAMESPACES, bridge=bridge)
+    routes = [each for each in ROUTES if each not in DEMO_ROUTES]
+    namespaces = [each for each in NAMESPACES if each not in DEMO_NAMESPACES]
+    return create_app(config, routes, namespaces, bridge=bridge)
 
 
 def _command(config: Settings, words: Sequence[str], roles: str | None) -> int:

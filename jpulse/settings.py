@@ -205,6 +205,11 @@ class Settings:
     app: str | None = _setting(
         None, optional_text, "module whose setup(app) is called before serving: package.module"
     )
+    demos: bool = _setting(
+        True,
+        switch,
+        "serve /hello-websocket/ with all that belongs to it; off for an application of your own",
+    )
     tls_certificate: Path | None = _setting(
         None,
         path,
@@ -356,7 +361,7 @@ def parser() -> argparse.ArgumentParser:
     for field in dataclasses.fields(Settings):
         shown = _shown(field.default)
         options: dict[str, Any] = {"metavar": "VALUE"}
-        if field.default is False:
+        if isinstance(field.default, bool):
             options = {"action": argparse.BooleanOptionalAction}
         result.add_argument(
             flag_name(field.name),
@@ -376,8 +381,8 @@ class _OneLineParser(argparse.ArgumentParser):
 def _shown(default: Any) -> str:
     if default is None or default == ():
         return "none"
-    if default is False:
-        return "off"
+    if isinstance(default, bool):
+        return "on" if default else "off"
     if isinstance(default, tuple):
         return ",".join(default)
     return f"{default:g}" if isinstance(default, float) else str(default)

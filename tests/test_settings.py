@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "redis_prefix": "jpulse",
     "config": None,
     "app": None,
+    "demos": True,
     "ping_interval": 30,
     "pong_timeout": 5,
     "drain_seconds": 10,
@@ -107,7 +108,7 @@ SAMPLES: dict[str, tuple[tuple[str, str, Any], tuple[str, str, Any]]] = {
     "log_level": (("debug", '"debug"', "debug"), ("error", '"error"', "error")),
     "log_format": (("json", '"json"', "json"), ("JSON", '"JSON"', "json")),
 }
-BOOLEANS = ["debug"]
+BOOLEANS = ["debug", "demos"]
 #: A file cannot name the file, and a flag without a value has tests of its own.
 TEXTUAL = [name for name in names() if name not in ("config", *BOOLEANS)]
 
@@ -273,6 +274,8 @@ def test_switch_by_flag(in_file: Any) -> None:
     assert load("--no-debug", JPULSE_DEBUG="on").debug is False
     assert load("--no-debug", JPULSE_CONFIG=path).debug is False
     assert load(JPULSE_DEBUG="off", JPULSE_CONFIG=path).debug is False
+    assert load("--no-demos").demos is False
+    assert load("--demos", JPULSE_DEMOS="off").demos is True
 
 
 @pytest.mark.parametrize(
@@ -426,6 +429,7 @@ WRONG_IN_FILES = {
     "session_seconds": ["true", "60.0"],
     "max_message_bytes": ["true", "1e3"],
     "log_level": ["true", "[]", "20"],
+    "demos": ["[]", "2", '"maybe"'],
     "debug": ["[]", "2", '"maybe"', "{}", "1.5"],
 }
 
@@ -570,8 +574,8 @@ def written(default: Any) -> str:
     """A default as help shows it."""
     if default in (None, ()):
         return "none"
-    if default is False:
-        return "off"
+    if isinstance(default, bool):
+        return "on" if default else "off"
     if isinstance(default, tuple):
         return ",".join(default)
     return f"{default:g}" if isinstance(default, float) else str(default)
