@@ -92,10 +92,14 @@ def take(browser: Any, url: str) -> None:
     stats.screenshot(path=DOCS / "statistics.png")
 
 
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM if Path(CHROMIUM).exists() else None, args=["--no-sandbox"]
-        )
+def main() -> None:
+    """Take both pictures of a server that is there for them alone."""
+    program = CHROMIUM if Path(CHROMIUM).exists() else None
+    with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as url, sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=program, args=["--no-sandbox"])
         take(browser, url)
         browser.close()
+
+
+if __name__ == "__main__":
+    main()
