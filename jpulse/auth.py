@@ -25,12 +25,11 @@ import bcrypt
 import msgspec
 
 from .errors import ClientError
-from .names import name_key
+from .names import ROLES, name_key
 from .store.base import Conflict, NoActiveUser, Session, Store, User
 
 T = TypeVar("T")
 
-ROLES = ("user", "admin", "root")
 MIN_PASSWORD_LENGTH = 8
 #: bcrypt looks at no more than this.
 MAX_PASSWORD_BYTES = 72

@@ -1,8 +1,11 @@
-"""Names of users: what makes two spellings the same."""
+"""Names of users, and what makes two spellings the same; names of roles."""
 
 from __future__ import annotations
 
 import unicodedata
+
+#: What a user can be; root may do all.
+ROLES = ("user", "admin", "root")
 
 
 def name_key(username: str) -> str:

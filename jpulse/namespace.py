@@ -26,7 +26,7 @@ from .activity import MAX_KEPT_BYTES, ActivityLog, Entry, iso_time, to_keep
 from .bridge.base import Kind
 from .connection import Connection, Handler, Limits
 from .hub import Hub, Members
-from .names import name_key
+from .names import ROLES, name_key
 from .settings import Settings
 from .stats import Figures, merge_messages
 
@@ -85,6 +85,8 @@ class Namespace:
             )
         if isinstance(require_roles, str):
             raise ValueError(f"require_roles is a sequence of roles: ({require_roles!r},)")
+        for role in set(require_roles) - set(ROLES):
+            log.warning("%s: require_roles: no user can be %r; there are %s", path, role, ", ".join(ROLES))
         self.path = path
         self.hub = hub
         self.limits = limits

@@ -377,15 +377,24 @@ def test_register_what_is_no_namespace_class(app: App, what: object) -> None:
 
 def test_chaining_returns_the_namespace(app: App) -> None:
     """The three handlers are chained to what create_namespace returns."""
-    made = app.websockets.create_namespace("/api/1/ws/chained", require_auth=True, require_roles=("a", "b"))
+    roles = ("user", "admin")
+    made = app.websockets.create_namespace("/api/1/ws/chained", require_auth=True, require_roles=roles)
     assert made.on_connect(print).on_message(print).on_disconnect(print) is made
-    assert (made.require_auth, tuple(made.require_roles)) == (True, ("a", "b"))
+    assert (made.require_auth, tuple(made.require_roles)) == (True, roles)
 
 
 def test_role_given_as_a_text(app: App) -> None:
     """Roles given as one text, which would be taken letter by letter, raise ValueError."""
     with pytest.raises(ValueError, match="require_roles"):
         app.websockets.create_namespace("/api/1/ws/x", require_roles="admin")
+
+
+def test_role_that_nobody_can_have(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    """A required role that no user can have is told in the log, with those that there are."""
+    made = app.websockets.create_namespace("/api/1/ws/x", require_roles=("admin", "viewer"))
+    assert made.require_roles == ("admin", "viewer")
+    assert "/api/1/ws/x: require_roles: no user can be 'viewer'; there are user, admin, root" in caplog.text
+    assert "'admin'" not in caplog.text
 
 
 def test_namespaces_of_the_table(app: App) -> None:
