@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ipaddress
+import logging
 import math
 import os
 import re
@@ -26,7 +27,9 @@ import msgspec
 
 from .errors import ClientError
 from .names import ROLES, name_key
-from .store.base import Conflict, NoActiveUser, Session, Store, User
+from .store.base import Conflict, NoActiveUser, Session, Store, StoreUnavailable, User
+
+log = logging.getLogger("jpulse.auth")
 
 T = TypeVar("T")
 
@@ -344,7 +347,12 @@ class Auth:
         """Let a session slide, if enough of it has passed; True if it did, so that the cookie does too."""
         if not self.is_extension_due(session):
             return False
-        return await self._store.extend_session(session.id_hash, self._clock() + self._session_seconds)
+        try:
+            return await self._store.extend_session(session.id_hash, self._clock() + self._session_seconds)
+        except StoreUnavailable as error:
+            # It was found, so that reading works; the next request will try again.
+            log.warning("a session is not extended: %s", error)
+            return False
 
     def is_extension_due(self, session: Session) -> bool:
         """Tell whether so much of a session has passed that it is to slide."""
