@@ -28,7 +28,8 @@ PURE = (
     *("errors", "settings", "names", "deflate", "wire", "activity", "stats", "bridge.base", "bridge.local"),
     *("websocket", "steps", "connection", "hub", "namespace", "cluster", "heartbeat", "timers"),
     *("auth", "users"),
-    *("store.base", "store.sqlite", "store.redis_notes", "bridge.link", "bridge.redis", "prefork"),
+    *("store.base", "store.sqlite", "redis_url", "store.redis_notes", "bridge.link", "bridge.redis"),
+    "prefork",
     *("private_redis", "metrics", "overview", "admin", "garbage", "scaffold", "service"),
 )
 #: Calls go down: each of these imports none that stands right of it.
@@ -36,7 +37,8 @@ ORDER = (
     *("errors", "settings", "names", "deflate", "wire", "activity", "stats", "bridge.base", "bridge.local"),
     *("websocket", "steps", "connection", "hub", "namespace", "cluster", "metrics", "timers", "garbage"),
     *("overview", "heartbeat", "transport"),
-    *("store.base", "store.checks", "store.sqlite", "store.mongo", "store.redis_notes", "bridge.link"),
+    *("store.base", "store.checks", "store.sqlite", "store.mongo", "redis_url", "store.redis_notes"),
+    "bridge.link",
     *(
         "bridge.redis",
         "auth",

@@ -27,7 +27,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from ..errors import SettingsError, StartError
+from ..errors import StartError
+from ..redis_url import options_of, wrong_url
 from ..timers import Repeating, backoff_seconds
 from .base import (
     ALL,
@@ -539,28 +540,24 @@ def retry_seconds(attempts: int, chance: float) -> float:
 def _make_pool(url: str) -> ConnectionPool:
     # What is TCP's own option is none for a unix socket.
     keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    try:
-        pool = ConnectionPool.from_url(
-            url,
+    pool = ConnectionPool(
+        **{
+            **options_of(url),
             # Version 2: what is heard comes as plain answers.
-            protocol=2,
+            "protocol": 2,
             # A listener waits without end; the canary finds out who is dead.
-            socket_timeout=None,
-            socket_connect_timeout=CONNECT_SECONDS,
-            health_check_interval=0,
-            retry=Retry(NoBackoff(), 0),
+            "socket_timeout": None,
+            "socket_connect_timeout": CONNECT_SECONDS,
+            "health_check_interval": 0,
+            "retry": Retry(NoBackoff(), 0),
             **keepalive,
-        )
+        }
+    )
+    try:
         # Nothing is opened yet, but options that do not exist show.
         pool.make_connection()  # type: ignore[no-untyped-call]
     except (TypeError, ValueError) as error:
-        # The URL may have a password in it.
-        why = (
-            "quote user name and password by RFC 3986"
-            if "@" in url
-            else str(error).partition("__() ")[2] or str(error)
-        )
-        raise SettingsError(f"redis_url: not a Redis URL that works: {why}") from None
+        raise wrong_url(url, error) from None
     return pool
 
 

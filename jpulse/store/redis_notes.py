@@ -18,13 +18,13 @@ from typing import Any
 
 import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
-from .base import Conflict, Note, NoteStore, StoreStartError, StoreUnavailable, milliseconds
+from ..redis_url import options_of
+from .base import Conflict, Note, NoteStore, StoreUnavailable, milliseconds
 from .checks import NoteChanges, checked, findable
 
 #: Nobody waits longer, not even for a connection and then for its answer.
@@ -100,13 +100,8 @@ class RedisNotes(NoteStore):
         self._idle = asyncio.Event()
 
     async def open(self) -> None:
-        """Get ready; Redis need not be there yet. StoreStartError for what is no URL of a Redis."""
-        try:
-            pool = BlockingConnectionPool(**{**parse_url(self._url), **OPTIONS})
-        except ValueError as error:
-            # The URL may have a password in it.
-            why = "quote user name and password by RFC 3986" if "@" in self._url else str(error)
-            raise StoreStartError(f"redis_url: not a Redis URL that works: {why}") from None
+        """Get ready; Redis need not be there yet. SettingsError for what is no URL of a Redis."""
+        pool = BlockingConnectionPool(**{**options_of(self._url), **OPTIONS})
         self._redis = Redis.from_pool(pool)
         self._add = self._redis.register_script(ADD)
         self._update = self._redis.register_script(UPDATE)

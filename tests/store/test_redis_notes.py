@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from jpulse.store.base import Conflict, NoteStore, StoreStartError, StoreUnavailable
+from jpulse.errors import SettingsError
+from jpulse.store.base import Conflict, NoteStore, StoreUnavailable
 from jpulse.store.redis_notes import RedisNotes
 
 from ..servers import RedisServer, free_port, redis_client
@@ -160,7 +161,7 @@ def test_what_is_no_url(url: str) -> None:
     """What is no URL of a Redis is refused in one line that names the setting and keeps the password."""
 
     async def scenario() -> None:
-        with pytest.raises(StoreStartError, match="redis_url") as caught:
+        with pytest.raises(SettingsError, match="redis_url") as caught:
             await RedisNotes(url).open()
         assert "secret" not in str(caught.value)
         assert "\n" not in str(caught.value)
