@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from .errors import StartError
+from .errors import SettingsError, StartError
 
 log = logging.getLogger("jpulse.redis")
 
@@ -60,7 +60,8 @@ class PrivateRedis:
             #: Also what children inherit, and find the socket by.
             self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
-            raise StartError(f"data_dir: cannot use {data_dir}: {error.strerror}") from None
+            why = f"{error.strerror}; mend that, or name another folder"
+            raise SettingsError(f"data_dir: cannot use {data_dir}: {why}") from None
         self._name = f"jpulse-redis-{secrets.token_hex(4)}.sock"
         self.pid: int | None = None
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import JPulseError, StartError
+from ..errors import JPulseError, SettingsError, StartError
 from ..names import name_key
 
 
@@ -41,6 +41,10 @@ class StoreUnavailable(StoreError):
 
 class StoreStartError(StoreError, StartError):
     """The store cannot be used at all; the text is one line that says why and names the fix."""
+
+
+class StoreSettingsError(StoreStartError, SettingsError):
+    """What the setting names cannot be a store, and trying again does not mend it."""
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):

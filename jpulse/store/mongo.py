@@ -35,6 +35,7 @@ from .base import (
     Session,
     Store,
     StoreError,
+    StoreSettingsError,
     StoreStartError,
     StoreUnavailable,
     Todo,
@@ -96,7 +97,7 @@ class MongoStore(Store):
         except (PyMongoError, ValueError) as error:
             # The driver's texts quote what it could not read, and that may be a part of the password.
             why = "quote user name and password by RFC 3986" if "@" in self._url else _short(error)
-            raise StoreStartError(f"mongo_url: not a MongoDB URL that works: {why}") from None
+            raise StoreSettingsError(f"mongo_url: not a MongoDB URL that works: {why}") from None
 
     async def close(self) -> None:
         client, self._client = self._client, None
