@@ -55,6 +55,8 @@ BRIDGE_PATIENCE_SECONDS = 3.0
 STORE_SECONDS = 5.0
 #: Open sockets' sessions are looked up again this often.
 SESSION_SWEEP_SECONDS = 0.5
+#: A store that does not answer is told in the log this often, however often it is asked.
+COMPLAIN_SECONDS = 60.0
 FORGET_SESSIONS_SECONDS = 600
 
 
@@ -125,6 +127,8 @@ class App(Application):
         self.heartbeat = Heartbeat(self.hub, config.ping_interval, config.pong_timeout)
         #: "ok", or what was wrong with the store when it was last looked at.
         self.store_state = "ok"
+        #: The monotonic time from which on the log is told again that the store does not answer.
+        self._complain_at = 0.0
         #: True from the signal to stop on: nobody new is let in.
         self.draining = False
         #: The monotonic time at which somebody last asked whether this process is ready.
@@ -203,7 +207,12 @@ class App(Application):
         try:
             await work()
         except StoreUnavailable as error:
-            log.warning("the store does not answer: %s", error)
+            now = time.monotonic()
+            if now >= self._complain_at:
+                self._complain_at = now + COMPLAIN_SECONDS
+                log.warning("the store does not answer: %s", error)
+        else:
+            self._complain_at = 0.0
 
     async def stop(self) -> None:
         """End what runs by itself, say goodbye to the other processes, and close the store."""
