@@ -13,6 +13,7 @@ half minute. It never damages the file.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import sqlite3
@@ -33,6 +34,7 @@ from .base import (
     Note,
     Session,
     Store,
+    StoreSettingsError,
     StoreStartError,
     StoreUnavailable,
     Todo,
@@ -51,6 +53,8 @@ LOCK_SECONDS = 2.0
 QUEUE_SECONDS = 2.5
 #: Nobody waits longer, even for a disk that does not answer.
 TIMEOUT_SECONDS = 4.8
+#: A store that could not write a moment ago is not well, even if it can write a little.
+STUCK_SECONDS = 5.0
 #: STRICT tables and RETURNING.
 OLDEST_SQLITE = (3, 37)
 
@@ -114,6 +118,10 @@ class SqliteStore(Store):
         #: None before `open` and after `close`.
         self._writer: _Lane | None = None
         self._reader: _Lane | None = None
+        #: Device and inode of the file, from `open` on.
+        self._identity = (0, 0)
+        #: What the last attempt to write has failed with, and the monotonic time; None if it worked.
+        self._failure: tuple[str, float] | None = None
 
     async def open(self) -> None:
         self._writer, self._reader = _Lane("writer"), _Lane("reader")
@@ -123,7 +131,8 @@ class SqliteStore(Store):
         except (OSError, sqlite3.Error, _Unusable) as error:
             await self.close()
             why = f"{_why(error)}; mend that, or name another folder"
-            raise StoreStartError(f"data_dir: cannot use {self._path}: {why}") from None
+            kind = StoreStartError if _may_pass(error) else StoreSettingsError
+            raise kind(f"data_dir: cannot use {self._path}: {why}") from None
 
     def _open_writer(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
@@ -136,6 +145,7 @@ class SqliteStore(Store):
         try:
             set_wal(connection)
             migrate(connection)
+            self._identity = _identity_of(self._path)
         except BaseException:
             connection.close()
             raise
@@ -154,20 +164,53 @@ class SqliteStore(Store):
                 await lane.stop()
 
     async def check(self) -> None:
-        await self._read(_plain, "SELECT count(*) FROM users WHERE key = ''")
+        # Reading goes on while the file is locked or the disk is full.
+        failure = self._failure
+        if failure is None:
+            await self._read(_plain, "SELECT count(*) FROM users WHERE key = ''")
+            return
+        await self._transact(_prove_writing, False)
+        text, failed_at = failure
+        # That was a small change; what failed may have been larger.
+        if time.monotonic() - failed_at < STUCK_SECONDS and self._failure is failure:
+            raise StoreUnavailable(text)
+        self._failure = None
 
     async def _read(self, make: Callable[[Row], T], sql: str, values: Values = ()) -> list[T]:
         """Ask for rows and make something of each, all in the reading thread."""
-        return await _open_lane(self._reader).run(lambda connection: _rows(connection, make, sql, values))
+
+        def ask(connection: sqlite3.Connection) -> list[T]:
+            self._need_same_file()
+            return _rows(connection, make, sql, values)
+
+        return await _open_lane(self._reader).run(ask)
 
     async def _write(self, work: Callable[[sqlite3.Connection], T], *, synced: bool = False) -> T:
         """Do something in one transaction; `synced`: it survives a power cut too, and costs an fsync."""
+        try:
+            result = await self._transact(work, synced)
+        except StoreUnavailable as error:
+            self._failure = (str(error), time.monotonic())
+            raise
+        self._failure = None
+        return result
 
+    async def _transact(self, work: Callable[[sqlite3.Connection], T], synced: bool) -> T:
         def transact(connection: sqlite3.Connection) -> T:
+            self._need_same_file()
             with _synced(connection, synced), _transaction(connection):
                 return work(connection)
 
         return await _open_lane(self._writer).run(transact)
+
+    def _need_same_file(self) -> None:
+        """Refuse what would be read from, or written to, a file that has no name any more."""
+        try:
+            same = _identity_of(self._path) == self._identity
+        except OSError:
+            same = False
+        if not same:
+            raise StoreUnavailable("the database file was removed or replaced; restart the server")
 
     async def _change(
         self, make: Callable[[Row], T], sql: str, values: Values, *, synced: bool = False
@@ -373,6 +416,11 @@ def _make_private(path: Path) -> None:
             each.chmod(each.stat().st_mode & stat.S_IRWXU)
 
 
+def _identity_of(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
     connection.execute("PRAGMA foreign_keys = ON")
@@ -409,6 +457,11 @@ def migrate(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
 
+def _prove_writing(connection: sqlite3.Connection) -> None:
+    """Write what stands there already."""
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
 def fold_log(path: Path) -> None:
     """
     Fold what is left of the write-ahead log into the database, when all who had it open are gone.
@@ -417,7 +470,7 @@ def fold_log(path: Path) -> None:
     Here they wait for each other.
     """
     if path.exists():
-        with _alone_in(path.parent), closing(_connect(path)) as connection, suppress(sqlite3.Error):
+        with _alone_in(path.parent), suppress(sqlite3.Error), closing(_connect(path)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -486,6 +539,16 @@ def _translated(error: sqlite3.DatabaseError) -> Exception:
         return Conflict("there is one already")
     text = _TEXTS.get(_primary_code(error))
     return StoreUnavailable(f"{text}; try again in a moment") if text else error
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether a later start may work although nobody changes a setting."""
+    if isinstance(error, TimeoutError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+    passing = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+    return isinstance(error, sqlite3.Error) and _primary_code(error) in passing
 
 
 def _why(error: Exception) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from ..conftest import Server, wait_until
 from ..servers import RedisServer
+from ..servers import mongo_server as mongo_server
 from ..servers import mongo_url as mongo_url
 from ..servers import shared_mongo as shared_mongo
 from ..visitor import data_dir
