@@ -184,6 +184,8 @@ class Cluster:
         #: So many processes have to be known again until all is well; None while it is.
         self._missing: int | None = None
         self._ticked_at: float | None = None
+        #: True if that was later than it should have been.
+        self._was_late = False
         self._departed: dict[bytes, float] = {}
         #: What processes had counted when they ended: their clients are gone, what they said was said.
         #: By instance, the oldest first, so that nobody is counted twice.
@@ -515,9 +517,11 @@ class Cluster:
                 self.on_missed(path)
         late = self._ticked_at is not None and now - self._ticked_at > SNAPSHOT_SECONDS + 2.0
         self._ticked_at = now
-        # After a pause of this process the others' words wait unread: hear them first.
-        if not late:
+        # After a pause of this process the others' words wait unread: hear them first. By the next
+        # tick they are heard, even of a process that is always late.
+        if not late or self._was_late:
             self._forget_silent(now)
+        self._was_late = late
         self._leave_empty_namespaces(now)
         self._look_whether_complete()
 

@@ -244,6 +244,22 @@ def test_own_pause_hides_no_death(net: Net) -> None:
     assert counts([two]) == [0]
 
 
+def test_process_that_is_always_late(net: Net) -> None:
+    """A process whose every tick is seconds late forgets who died all the same, and nobody else."""
+    one, two, three = net.settled(3)
+    one.connect("ann")
+    net.settle()
+    one.kill()
+    for _ in range(int(FORGET_SECONDS) // 4 + 2):
+        two.paused = True
+        net.pass_seconds(4)
+        two.paused = False
+        net.settle()
+        two.cluster.tick()
+    assert list(two.cluster.peers) == [three.bridge.instance]
+    assert counts([two, three]) == [0, 0]
+
+
 def test_paused_process_comes_back(net: Net) -> None:
     """A process that was silent for long, and forgotten, counts again when it goes on."""
     one, two = net.settled(2)
