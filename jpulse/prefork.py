@@ -71,13 +71,15 @@ class Helper(Protocol):
 class Worker:
     """A child that serves."""
 
-    def __init__(self, slot: int, pid: int, ready: int) -> None:
+    def __init__(self, slot: int, pid: int, ready: int, serve_by: float) -> None:
         self.slot = slot
         self.pid = pid
         #: The pipe on which it says that it serves; None once it is closed.
         self.ready_pipe: int | None = ready
         self.serves = False
         self.started_at = time.monotonic()
+        #: When it is killed if it does not serve; None once it serves or was killed.
+        self.serve_by: float | None = serve_by
         #: True from the moment at which it was told to end.
         self.retiring = False
         #: When it is killed if its successor serves and it has not ended.
@@ -104,6 +106,7 @@ class Supervisor:
         work: Callable[[Lifeline], int],
         *,
         drain_seconds: float,
+        start_seconds: float,
         helper: Helper | None = None,
         on_ready: Callable[[], None] = lambda: None,
         on_end: Callable[[], None] = lambda: None,
@@ -111,6 +114,7 @@ class Supervisor:
         self._count = count
         self._work = work
         self._drain_seconds = drain_seconds
+        self._start_seconds = start_seconds
         self._helper = helper
         self._on_ready = on_ready
         #: Called once, when all are told to end and no other worker will be made.
@@ -127,6 +131,7 @@ class Supervisor:
         self._rolling: deque[int] = deque()
         self._helper_due: float | None = None
         self._helper_failures = 0
+        self._helper_started_at = 0.0
         #: Set when all have to end.
         self._deadline: float | None = None
         self._status: int | None = None
@@ -137,6 +142,7 @@ class Supervisor:
         with _woken_by_signals() as self._wakeup:
             try:
                 if self._helper is not None:
+                    self._helper_started_at = time.monotonic()
                     self._helper.start()
                 # The first one alone: it makes what the others find made, and what is wrong is told once.
                 self._due[0] = 0.0
@@ -167,7 +173,9 @@ class Supervisor:
 
     def _wait_seconds(self) -> float | None:
         times = [*self._due.values()]
-        deadlines = (self._helper_due, self._deadline, *(each.end_by for each in self._workers.values()))
+        deadlines = [self._helper_due, self._deadline]
+        for worker in self._workers.values():
+            deadlines += [worker.end_by, worker.serve_by]
         times += [each for each in deadlines if each is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
@@ -192,7 +200,7 @@ class Supervisor:
             self._be_worker(Lifeline(slot, self._life_read, ready_write))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         os.close(ready_write)
-        self._workers[pid] = Worker(slot, pid, ready_read)
+        self._workers[pid] = Worker(slot, pid, ready_read, time.monotonic() + self._start_seconds)
 
     def _be_worker(self, lifeline: Lifeline) -> NoReturn:
         """Do a worker's work, and never return into the parent's code."""
@@ -221,6 +229,7 @@ class Supervisor:
         """Learn that a worker serves, or, by an empty pipe, that it has ended."""
         assert worker.ready_pipe is not None
         worker.serves = bool(os.read(worker.ready_pipe, 1))
+        worker.serve_by = None
         worker.close_pipe()
         if not worker.serves or self._deadline is not None:
             return
@@ -362,17 +371,22 @@ class Supervisor:
             del self._workers[worker.pid]
 
     def _kill_overdue(self, now: float) -> None:
-        """Kill those who were replaced and go on; they are reaped like any other."""
+        """Kill who was replaced and goes on, and who does not serve in time; they are reaped like any other."""
         for worker in self._workers.values():
             if worker.end_by is not None and now >= worker.end_by:
                 worker.end_by = None
                 log.warning("worker %d did not end in time and is killed", worker.pid)
+                os.kill(worker.pid, signal.SIGKILL)
+            elif worker.serve_by is not None and now >= worker.serve_by:
+                worker.serve_by = None
+                log.warning("worker %d does not serve in time and is killed", worker.pid)
                 os.kill(worker.pid, signal.SIGKILL)
 
     # The helper
 
     def _start_helper(self, helper: Helper) -> None:
         self._helper_due = None
+        self._helper_started_at = time.monotonic()
         try:
             helper.start()
         except StartError as error:
@@ -383,6 +397,8 @@ class Supervisor:
         helper.pid = None
         if self._deadline is None:
             log.error("Redis ended (%s); it is started again", _how(os.waitstatus_to_exitcode(status)))
+            if time.monotonic() - self._helper_started_at >= SHORT_LIFE_SECONDS:
+                self._helper_failures = 0
             self._plan_helper()
 
     def _plan_helper(self) -> None:

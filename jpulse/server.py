@@ -144,6 +144,7 @@ def _serve_with_workers(
         count,
         lambda lifeline: told(lambda: work(lifeline)),
         drain_seconds=config.drain_seconds,
+        start_seconds=config.start_seconds,
         helper=helper,
         on_ready=lambda: _tell_address(sockets, context, f" with {count} workers"),
         on_end=lambda: _close_all(sockets),

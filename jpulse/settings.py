@@ -223,6 +223,9 @@ class Settings:
     drain_seconds: float = _setting(
         10.0, seconds(0), "seconds over which a stopping server closes its connections"
     )
+    start_seconds: float = _setting(
+        120.0, seconds(0.1), "seconds that one of several processes gets until it serves; then it is killed"
+    )
     close_seconds: float = _setting(5.0, seconds(0.05), "seconds that a client gets to answer a close frame")
     session_seconds: int = _setting(86400, integer(1), "seconds without a request after which a session ends")
     max_message_bytes: int = _setting(65536, integer(1, 2**31 - 1), "largest message that a client may send")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from jpulse.prefork import EXPLAINED, MAX_FAILED_STARTS
+from jpulse import prefork
+from jpulse.prefork import EXPLAINED, MAX_FAILED_STARTS, Supervisor
 
 from .conftest import ROOT, wait_until
 
@@ -32,11 +33,14 @@ runpy.run_module("tests.apps.supervised", run_name="__main__")
 class Supervised:
     """A supervisor in a process of its own, and what it and its workers told."""
 
-    def __init__(self, folder: Path, count: int, behaviour: str, drain_seconds: float) -> None:
+    def __init__(
+        self, folder: Path, count: int, behaviour: str, drain_seconds: float, start_seconds: float
+    ) -> None:
         self._folder = folder
         self.let_workers(behaviour)
         self._log_path = folder / "log"
-        command = [sys.executable, "-c", START, str(folder), str(count), str(drain_seconds)]
+        numbers = map(str, (count, drain_seconds, start_seconds))
+        command = [sys.executable, "-c", START, str(folder), *numbers]
         with self._log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, stdin=subprocess.DEVNULL
@@ -107,10 +111,12 @@ def supervise(tmp_path: Path) -> Iterator[Supervise]:
     """Start supervisors: `supervise(2, "serve")`; all is killed after the test."""
     started: list[Supervised] = []
 
-    def start(count: int = 2, behaviour: str = SERVE, drain_seconds: float = 1.0) -> Supervised:
+    def start(
+        count: int = 2, behaviour: str = SERVE, drain_seconds: float = 1.0, start_seconds: float = 60.0
+    ) -> Supervised:
         folder = tmp_path / str(len(started))
         folder.mkdir()
-        started.append(Supervised(folder, count, behaviour, drain_seconds))
+        started.append(Supervised(folder, count, behaviour, drain_seconds, start_seconds))
         return started[-1]
 
     yield start
@@ -381,6 +387,22 @@ def test_successor_that_dies(pair: Supervised, behaviour: str) -> None:
     assert not set(before) & set(pair.alive())
 
 
+def test_successor_that_hangs(supervise: Supervise) -> None:
+    """A successor that does not serve in time is killed; those who serve go on, and another SIGHUP works."""
+    supervised = supervise(2, start_seconds=1.0)
+    supervised.wait_for("all serve")
+    before = supervised.alive()
+    supervised.let_workers(HANG)
+    supervised.send(signal.SIGHUP)
+    supervised.wait_for("does not serve in time and is killed")
+    supervised.wait_for("ended .* while it was to be replaced")
+    assert supervised.alive() == before
+    supervised.let_workers(SERVE)
+    supervised.send(signal.SIGHUP)
+    supervised.wait_for("has ended", 2)
+    wait_until(lambda: supervised.serving() == 2)
+
+
 def test_predecessor_that_dies(pair: Supervised) -> None:
     """A worker that dies while its successor starts is replaced by that one, and the restart goes on."""
     before = pair.alive()
@@ -413,6 +435,39 @@ def test_restart_during_the_start(supervise: Supervise) -> None:
     supervised.let_workers(SERVE)
     os.kill(supervised.alive()[0], signal.SIGKILL)
     supervised.wait_for("all serve")
+
+
+class Shaky:
+    """A helper whose process the test ends."""
+
+    pid: int | None = None
+
+    def start(self) -> None:
+        """Pretend to."""
+        self.pid = 1
+
+    def stop(self) -> None:
+        """Pretend to."""
+
+
+def test_waits_of_a_helper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A helper that ends soon again and again is started later and later; after a long life at once again."""
+    now = 1000.0
+    monkeypatch.setattr(prefork.time, "monotonic", lambda: now)
+    helper = Shaky()
+    supervisor = Supervisor(1, lambda lifeline: 0, drain_seconds=1, start_seconds=60, helper=helper)
+
+    def wait_after_a_life_of(seconds: float) -> float:
+        nonlocal now
+        supervisor._start_helper(helper)
+        now += seconds
+        supervisor._on_helper_end(helper, signal.SIGKILL)
+        wait = supervisor._wait_seconds()
+        assert wait is not None
+        return round(wait, 3)
+
+    assert [wait_after_a_life_of(1) for _ in range(4)] == [0.1, 0.2, 0.4, 0.8]
+    assert [wait_after_a_life_of(60), wait_after_a_life_of(1)] == [0.1, 0.2]
 
 
 # What is left

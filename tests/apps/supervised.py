@@ -1,5 +1,5 @@
 """
-Workers without a server: `python -m tests.apps.supervised FOLDER COUNT DRAIN_SECONDS`.
+Workers without a server: `python -m tests.apps.supervised FOLDER COUNT DRAIN_SECONDS START_SECONDS`.
 
 What a worker does is in the file `behaviour` of the folder when it starts, so that a test
 can have its successors do something else. What happens is told line by line on standard output.
@@ -69,6 +69,7 @@ def main() -> int:
         count,
         lambda lifeline: work_in(folder, lifeline),
         drain_seconds=drain_seconds,
+        start_seconds=float(sys.argv[4]),
         on_ready=lambda: tell("all serve"),
         on_end=lambda: tell("all end"),
     ).run()
