@@ -371,7 +371,7 @@ class Supervisor:
             del self._workers[worker.pid]
 
     def _kill_overdue(self, now: float) -> None:
-        """Kill who was replaced and goes on, and who does not serve in time; they are reaped like any other."""
+        """Kill who was replaced and goes on, and who does not serve in time; all are reaped as usual."""
         for worker in self._workers.values():
             if worker.end_by is not None and now >= worker.end_by:
                 worker.end_by = None
