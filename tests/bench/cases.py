@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .app import NEWS_SIZES
 from .load import Load, Outcome
 from .machine import family
-from .peers import FLOOR, JPULSE, Peer
+from .peers import FLOOR, JPULSE, Address, Peer
 from .stage import Server, Stage
 
 CLIENTS = 500
@@ -138,6 +139,18 @@ def echo(bench: Bench, peer: Peer) -> Figures:
     """Every client has one message under way."""
     server = bench.stage.shared(peer)
     return {"echo": bench.load.run(server, peer.echo, "echo", ECHO_CLIENTS, bench.effort.seconds).cost_us}
+
+
+def deflate(bench: Bench, peer: Peer) -> Figures:
+    """Broadcasts of JSON as people write it, to clients that do and that do not take it compressed."""
+    server, seconds, figures = bench.stage.shared(peer), bench.effort.seconds, {}
+    for size in NEWS_SIZES:
+        address = Address(f"/api/1/ws/bench-news-{size}")
+        for name, offered in (("plain", False), ("packed", True)):
+            outcome = bench.load.run(server, address, "broadcast", CLIENTS, seconds, deflate=offered)
+            figures[f"{name}-cost-{size}"] = outcome.cost_us
+            figures[f"{name}-bytes-{size}"] = outcome.payload_bytes
+    return figures
 
 
 # Connections
@@ -321,6 +334,21 @@ CASES = (
         with_floor=True,
     ),
     Case("echo", echo, (Metric("echo", f"echo, {ECHO_CLIENTS} clients", COST, 2),), with_floor=True),
+    Case(
+        "deflate",
+        deflate,
+        tuple(
+            metric
+            for size in NEWS_SIZES
+            for metric in (
+                Metric(f"plain-cost-{size}", f"{size:,} bytes to {CLIENTS}, not compressed", COST, 2),
+                Metric(f"packed-cost-{size}", f"{size:,} bytes to {CLIENTS}, compressed", COST, 2),
+                Metric(f"plain-bytes-{size}", "payload, not compressed", "bytes", 0),
+                Metric(f"packed-bytes-{size}", "payload, compressed", "bytes", 0),
+            )
+        ),
+        ours_only=True,
+    ),
     Case(
         "connect",
         connect,

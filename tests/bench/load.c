@@ -12,7 +12,8 @@
  * A message is {"type":"bench","tag":"@0000000042"}, with --pad bytes more if asked for; a text frame that
  * comes counts as a delivery if its tag is under way. What is sent within one turn of the loop leaves in one
  * send(). Latency counts from the moment at which a message was due, so that a server that is late for one
- * is late for all that it kept from being sent.
+ * is late for all that it kept from being sent. With --deflate clients offer permessage-deflate and inflate
+ * nothing: there may be one message under way, and whatever comes compressed is that one.
  *
  * The server's CPU time is read from its own clock (clock_getcpuclockid), to the nanosecond and with all its
  * threads; its memory from /proc/PID/statm. The result is one line of JSON. Exit status 1, with a line that
@@ -82,7 +83,7 @@ static struct {
     /* From the last handshake to the run: a server tidies up, and sends its first frames. */
     double settle;
     double seconds, rate;
-    bool all_receive;
+    bool all_receive, deflate;
 } options = { .path = "/", .cookie = "", .before = "", .after = "", .hello = "", .count = 100, .window = 1,
               .senders = 1, .paths = 0, .at_once = 64, .mode = ECHO, .settle = 0.3, .seconds = 1, .rate = 100 };
 
@@ -306,8 +307,15 @@ static void on_text(struct client *client, const char *payload, size_t length) {
     on_delivery(client, strtoul(tag + 1, NULL, 10));
 }
 
+static void on_compressed(struct client *client, size_t length) {
+    if (!running) return;
+    payload_bytes += length;
+    on_delivery(client, next_sequence - 1);
+}
+
 static void on_frame(struct client *client, int opcode, const char *payload, size_t length) {
-    if (opcode == 1 || opcode == 2) on_text(client, payload, length);
+    if (opcode & 0x40) on_compressed(client, length);
+    else if (opcode == 1 || opcode == 2) on_text(client, payload, length);
     else if (opcode == 9) queue_frame(client, 10, payload, length);
     else if (opcode == 8) {
         close_code = length < 2 ? 1005 : (uint8_t)payload[0] << 8 | (uint8_t)payload[1];
@@ -326,7 +334,7 @@ static size_t take_frame(struct client *client, const uint8_t *bytes, size_t len
         head = 4;
     }
     if (length < head + size) return 0;
-    on_frame(client, bytes[0] & 15, (const char *)bytes + head, size);
+    on_frame(client, bytes[0] & 0x4f, (const char *)bytes + head, size);
     return head + size;
 }
 
@@ -390,10 +398,11 @@ static void ask_for_websocket(struct client *client, int number) {
     int length = snprintf(request, sizeof request,
         "GET %s%s%cuuid=%08x-0000-4000-8000-%012x HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2l4dGVlbiBieXRlcyA6KQ==\r\n"
-        "%s%s%s\r\n",
+        "%s%s%s%s\r\n",
         options.path, suffix, strchr(options.path, '?') ? '&' : '?', number, getpid(),
         options.ports[client->group], *options.cookie ? "Cookie: " : "", options.cookie,
-        *options.cookie ? "\r\n" : "");
+        *options.cookie ? "\r\n" : "",
+        options.deflate ? "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" : "");
     client->state = SHAKING;
     append(&client->out, request, length);
     flush_client(client);
@@ -530,7 +539,7 @@ static const struct option long_options[] = {
     { "after", 1, 0, 'f' },   { "hello", 1, 0, 'h' },   { "pid", 1, 0, 'P' },     { "count", 1, 0, 'n' },
     { "window", 1, 0, 'w' },  { "senders", 1, 0, 's' }, { "paths", 1, 0, 'k' },   { "stalled", 1, 0, 'S' },
     { "pad", 1, 0, 'd' },     { "mode", 1, 0, 'm' },    { "seconds", 1, 0, 't' }, { "rate", 1, 0, 'r' },
-    { "receivers", 1, 0, 'R' }, { "settle", 1, 0, 'T' }, { 0 },
+    { "receivers", 1, 0, 'R' }, { "settle", 1, 0, 'T' }, { "deflate", 0, 0, 'z' }, { 0 },
 };
 
 static void read_options(int argc, char **argv) {
@@ -554,12 +563,15 @@ static void read_options(int argc, char **argv) {
         case 't': options.seconds = atof(optarg); break;
         case 'r': options.rate = atof(optarg); break;
         case 'T': options.settle = atof(optarg); break;
+        case 'z': options.deflate = true; break;
         case 'R': options.all_receive = !strcmp(optarg, "all"); break;
         default: exit(2);
         }
     }
     if (!options.port_count || !options.pid_count) fail("--port and --pid are needed");
     if (options.stalled >= options.count || options.pad > 60000) fail("--stalled or --pad is too large");
+    if (options.deflate && (options.mode != BROADCAST || options.window != 1))
+        fail("--deflate is for --mode broadcast with one message under way");
 }
 
 static void print_list(const char *name, const double *values, int count) {

@@ -70,6 +70,7 @@ class Load:
         *,
         cores: Cores | None = None,
         pids: Sequence[int] = (),
+        deflate: bool = False,
         **options: float | str,
     ) -> Outcome:
         """
@@ -85,6 +86,8 @@ class Load:
             command += ["--port", str(server.port)]
         for pid in [*(pid for server in servers for pid in server.pids), *pids]:
             command += ["--pid", str(pid)]
+        if deflate:
+            command.append("--deflate")
         for name, value in options.items():
             command += [f"--{name}", str(value)]
         with pinned(cores or self._cores):
