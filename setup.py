@@ -52,6 +52,8 @@ BENCH = [
     "uvicorn>=0.30",
     "starlette>=0.40",
 ]
+#: The engine of `python -m tests.fuzz`; without it a simpler one of our own is used.
+FUZZ = ["atheris>=2.3"]
 
 setup(
     name="jpulse",
@@ -72,7 +74,7 @@ setup(
         VALKEY,
         "prometheus_client>=0.20",
     ],
-    extras_require={"test": TEST, "bench": BENCH, "docs": DOCS},
+    extras_require={"test": TEST, "bench": BENCH, "docs": DOCS, "fuzz": FUZZ},
     # templates/, static/ and examples/ stand at the top of the checkout and inside jpulse/
     # once installed, so that site-packages gets no folder called "static".
     packages=[
