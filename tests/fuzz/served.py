@@ -21,6 +21,8 @@ Check = Callable[[bytes], None]
 
 #: An answer that has not begun by then does not come: the request is not whole.
 ANSWER_SECONDS = 0.05
+#: Long enough for the server to notice.
+HALT_SECONDS = 0.003
 #: When nothing more is sent, the server ends the connection by then.
 END_SECONDS = 5.0
 
@@ -70,12 +72,19 @@ class Served:
         self._loop.run_until_complete(self._context.__aexit__(None, None, None))
         self._loop.close()
 
-    async def exchange(self, request: bytes, *, is_whole: bool) -> bytes:
-        """Send bytes on a connection of their own, and return all that comes back until it ends."""
+    async def exchange(self, request: bytes, *, is_whole: bool, halting: bool = False) -> bytes:
+        """
+        Send bytes on a connection of their own, and return all that comes back until it ends.
+
+        `halting`: the first byte comes first, so that nobody takes the request for an ordinary one.
+        """
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         answer = b""
         try:
-            writer.write(request)
+            writer.write(request[:1] if halting else request)
+            if halting:
+                await asyncio.sleep(HALT_SECONDS)
+                writer.write(request[1:])
             if not is_whole:
                 answer = await _begin(reader)
                 writer.write_eof()
@@ -127,16 +136,27 @@ def check_answer(answer: bytes) -> None:
 
 @contextmanager
 def serving_handshakes() -> Iterator[Check]:
-    """Bytes are a whole request, as they come from a socket."""
+    """Bytes are a whole request; what is read of it at the door and by Tornado is the same."""
     with running() as served:
 
         async def ask(data: bytes) -> None:
-            check_answer(await served.exchange(data, is_whole=False))
+            answer = await served.exchange(data, is_whole=False)
+            check_answer(answer)
+            if is_upgrade(answer):
+                again = await served.exchange(data, is_whole=False, halting=True)
+                assert is_upgrade(again), (answer, again)
 
         yield lambda data: served.run(ask(data))
 
 
 REQUEST = b"%b HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
+
+
+def is_upgrade(answer: bytes) -> bool:
+    """Tell whether a handshake was completed."""
+    return answer.startswith(b"HTTP/1.1 101 ")
+
+
 #: The addresses that read bodies.
 REST = (
     b"POST /api/1/todo",
