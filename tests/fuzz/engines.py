@@ -45,8 +45,9 @@ def run_atheris(target: Target, check: Check, seeds: Path, found: Path, seconds:
     words = found.parent / "dictionary"
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in target.dictionary), encoding="ascii")
     flags = [f"-max_total_time={seconds}", f"-max_len={target.max_bytes}", f"-dict={words}"]
-    flags += [f"-artifact_prefix=crash-{target.name}-", "-timeout=20", "-print_final_stats=1"]
-    atheris.Setup([sys.argv[0], *flags, str(found), str(seeds)], check)
+    flags += ["-timeout=20", "-print_final_stats=1"]
+    # Not all builds of libFuzzer write down the input that Python has raised for.
+    atheris.Setup([sys.argv[0], *flags, str(found), str(seeds)], lambda data: _try(target, check, data))
     atheris.Fuzz()
 
 
