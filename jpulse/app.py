@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import logging
 import re
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any, cast
@@ -29,10 +31,12 @@ from .heartbeat import Heartbeat
 from .hub import Hub
 from .namespace import PREFIX, Namespace, NamespaceHandler, Registry
 from .overview import Overview
+from .rates import HandshakeRate
 from .settings import Settings
 from .store.base import NoteStore, Store, StoreUnavailable
-from .timers import LoopLag, Repeating
-from .web import FolderHandler, NotFoundHandler, StaticHandler, TooLargeHandler, log_answer
+from .streams import BoundedBody
+from .timers import Load, LoopLag, Repeating
+from .web import FolderHandler, NotFoundHandler, StaticHandler, TooLargeHandler, is_trusted, log_answer
 from .websocket import Scheduler
 
 log = logging.getLogger("jpulse.app")
@@ -115,6 +119,11 @@ class App(Application):
         self.auth = Auth(store, config.session_seconds, self.hub)
         self.websockets = Registry(self.hub, config, self)
         self.lag = LoopLag()
+        self.load = Load(self.lag, config.max_loop_lag_seconds)
+        self.handshake_rate = HandshakeRate(
+            config.max_handshakes_per_second_per_address,
+            lambda address: is_trusted(address, config.trusted_proxies),
+        )
         self.garbage = GarbageCare()
         self.overview = Overview(self.websockets, self.hub, bridge, self.lag)
         self.cluster = Cluster(self.hub, bridge, self.overview.report)
@@ -154,7 +163,13 @@ class App(Application):
             connection = cast(HTTP1Connection, request.connection)
             connection.set_max_body_size(int(announced))
             return self.get_handler_delegate(request, TooLargeHandler)
-        return super().find_handler(request, **kwargs)
+        found = super().find_handler(request, **kwargs)
+        if "Transfer-Encoding" in request.headers:
+            # No length is announced: it is counted while it comes.
+            cast(HTTP1Connection, request.connection).set_max_body_size(sys.maxsize)
+            refusal = partial(self.get_handler_delegate, request, TooLargeHandler)
+            return BoundedBody(found, MAX_BODY_BYTES, refusal)
+        return found
 
     def serve_folder(self, address: str, folder: Path | str, index: str = "index.html") -> None:
         """
@@ -268,7 +283,7 @@ class App(Application):
 
     async def health(self) -> dict[str, str]:
         """
-        Tell how the parts are that serving needs: `store`, `bridge` and `drain`, "ok" each or what is wrong.
+        Tell how the parts are that serving needs, "ok" each or what is wrong: store, bridge, drain, load.
 
         A bridge that has been lost for a moment only is well.
         """
@@ -278,6 +293,7 @@ class App(Application):
             "store": await self._ask_store(),
             "bridge": "Redis does not answer" if is_lost else "ok",
             "drain": "the server is stopping" if self.draining else "ok",
+            "load": "the event loop is late" if self.load.is_too_high else "ok",
         }
 
 
@@ -301,6 +317,7 @@ class NamespaceRouter(Router):
         """The delegate that answers a request; None becomes 404."""
         namespace = self._app.websockets.find(request.path)
         if namespace is None:
+            self._app.overview.refusals["unknown"] += 1
             return None
         endpoint = self._endpoints.get(namespace)
         if endpoint is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from time import monotonic
 from typing import ClassVar, cast
 
 from tornado.iostream import IOStream
@@ -52,7 +53,10 @@ class Endpoint(BaseHandler, WebSocketHandler):
         if self.request.method != "GET":
             refusal: Refusal | None = Refusal("method", 405, None, (("Allow", "GET"),))
         else:
-            refusal = refuse_visitor(self.app, self._asking()) or await self._refuse_user()
+            refusal = refuse_visitor(self.app, self._asking())
+            if refusal is None:
+                self.app.handshake_rate.take(self.client_address, monotonic())
+                refusal = await self._refuse_user()
         if refusal is not None:
             self._refuse(refusal)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import math
 import re
 import uuid
 from collections.abc import Collection
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from tornado.httputil import parse_cookie
@@ -68,10 +70,14 @@ class Refusal(NamedTuple):
 
 
 def refuse_visitor(app: App, asking: Asking) -> Refusal | None:
-    """Find what stands against anybody's coming: a foreign origin, too many connections, a drain."""
+    """Find what stands against anybody's coming: a foreign origin, too many handshakes or connections."""
     if not origin_allowed(asking.origin, asking.host, app.config.allowed_origins):
         error = "This origin may not connect; the setting allowed_origins lists those that may"
         return Refusal("origin", 403, error)
+    wait = app.handshake_rate.wait(asking.address, monotonic())
+    if wait:
+        error = "Too many handshakes from one address"
+        return Refusal("rate", 429, error, (("Retry-After", str(math.ceil(wait))),))
     return refuse_another(app, asking.address)
 
 
@@ -85,6 +91,8 @@ def refuse_another(app: App, address: str) -> Refusal | None:
         return Refusal("draining", 503, "The server is stopping", _SOON)
     if hub.sockets >= config.max_connections:
         return Refusal("full", 503, "All connections are taken", _SOON)
+    if app.load.is_too_high:
+        return Refusal("overload", 503, "The server is overloaded", _SOON)
     return None
 
 

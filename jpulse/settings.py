@@ -254,6 +254,17 @@ class Settings:
     max_connections_per_address: int = _setting(
         0, integer(0), "open WebSockets from one client address; 0: no limit"
     )
+    max_handshakes_per_second_per_address: int = _setting(
+        500,
+        integer(0, 1_000_000),
+        "handshakes a second from one client address, ten times that in a burst; 0: no limit",
+    )
+    max_loop_lag_seconds: float = _setting(
+        0.5, seconds(0), "delay of the event loop, if it lasts, from which on nobody new is let in; 0: none"
+    )
+    handshake_seconds: float = _setting(
+        10.0, seconds(0.05), "seconds that a new connection has for TLS and the headers of its first request"
+    )
     max_log_entries: int = _setting(
         1000, integer(0, 100_000), "messages that the activity log keeps, of the last five minutes"
     )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+
+log = logging.getLogger("jpulse.timers")
 
 
 def backoff_seconds(failures: int, first: float, last: float) -> float:
@@ -64,6 +67,8 @@ class LoopLag:
         #: When it was measured, and what.
         self._measured: deque[tuple[float, float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        #: Called with each measurement.
+        self.on_measured: Callable[[float], None] = lambda seconds: None
 
     def start(self) -> None:
         """Measure from now on."""
@@ -85,6 +90,7 @@ class LoopLag:
     def add(self, now: float, seconds: float) -> None:
         """Take a measurement at the monotonic time `now`."""
         self._measured.append((now, seconds))
+        self.on_measured(seconds)
         while self._measured[0][0] <= now - self.WINDOW_SECONDS:
             self._measured.popleft()
 
@@ -92,3 +98,31 @@ class LoopLag:
     def seconds(self) -> float:
         """The longest delay of late."""
         return max((seconds for _, seconds in self._measured), default=0.0)
+
+
+class Load:
+    """
+    Tells whether the event loop is late and stays late, so that who is connected is served badly.
+
+    One long call, such as a garbage collection, makes one measurement late: overload is three of
+    the last four. It is over when four in a row were not late. A limit of 0 is none.
+    """
+
+    LATEST, LATE = 4, 3
+
+    def __init__(self, lag: LoopLag, max_seconds: float) -> None:
+        self._max_seconds = max_seconds
+        self._late: deque[bool] = deque(maxlen=self.LATEST)
+        self.is_too_high = False
+        if max_seconds:
+            lag.on_measured = self._on_measured
+
+    def _on_measured(self, seconds: float) -> None:
+        self._late.append(seconds > self._max_seconds)
+        late = sum(self._late)
+        if late >= self.LATE and not self.is_too_high:
+            self.is_too_high = True
+            log.warning("overloaded: the event loop is %.1f s late; nobody new is let in", seconds)
+        elif not late and self.is_too_high:
+            self.is_too_high = False
+            log.warning("not overloaded any more; clients are let in again")

@@ -90,7 +90,7 @@ class BaseHandler(RequestHandler):
         """Tell whether the browser speaks TLS, with us or with a trusted proxy before us."""
         if self.request.protocol == "https":
             return True
-        trusted = _is_trusted(self.request.remote_ip or "", self.app.config.trusted_proxies)
+        trusted = is_trusted(self.request.remote_ip or "", self.app.config.trusted_proxies)
         proto = self.request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2]
         return trusted and proto.strip().lower() == "https"
 
@@ -426,7 +426,10 @@ def _networks(trusted: Sequence[str]) -> tuple[ipaddress.IPv4Network | ipaddress
     return tuple(ipaddress.ip_network(each) for each in trusted)
 
 
-def _is_trusted(address: str, trusted: Sequence[str]) -> bool:
+def is_trusted(address: str, trusted: Sequence[str]) -> bool:
+    """Tell whether an address is that of a trusted proxy."""
+    if not trusted:
+        return False
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -443,7 +446,7 @@ def client_address(remote: str | None, forwarded: Iterable[str], trusted: Sequen
     """
     address = remote or "0.0.0.0"
     for hop in reversed([part.strip() for line in forwarded for part in line.split(",")]):
-        if not _is_trusted(address, trusted):
+        if not is_trusted(address, trusted):
             break
         try:
             address = str(ipaddress.ip_address(hop))

@@ -336,7 +336,7 @@ def test_readyz_tells_what_is_wrong(redis_server: RedisServer, cluster: Cluster)
     (server,) = cluster(1, redis_server.url)
     server.expected_log = BRIDGE_LOG
     visitor = Visitor(server.port)
-    assert visitor.get("/readyz").data == {"store": "ok", "bridge": "ok", "drain": "ok"}
+    assert visitor.get("/readyz").data == {"store": "ok", "bridge": "ok", "drain": "ok", "load": "ok"}
     redis_server.kill()
     wait_until(lambda: visitor.get("/readyz").status == 503, 15, "readyz to notice")
     assert "bridge" in visitor.get("/readyz").error

@@ -21,7 +21,7 @@ from ..raw_client import RawClient
 from ..visitor import Visitor, data_dir
 
 HEALTH, READY = "/healthz", "/readyz"
-WELL = {"store": "ok", "bridge": "ok", "drain": "ok"}
+WELL = {"store": "ok", "bridge": "ok", "drain": "ok", "load": "ok"}
 
 
 @pytest.fixture(scope="module")
