@@ -22,13 +22,13 @@ from tornado.netutil import ssl_wrap_socket
 
 from .app import HTTP_TIMEOUT_SECONDS, MAX_BODY_BYTES, App
 from .auth import SignedIn
+from .descriptors import SCARCE, Scarcity
 from .handshake import (
     Asking,
     PlainRequest,
     agree,
     make_connection,
     read_plain,
-    refuse_another,
     refuse_upgrade,
     refuse_user,
     refuse_visitor,
@@ -36,7 +36,8 @@ from .handshake import (
 )
 from .namespace import Namespace
 from .store.base import StoreUnavailable
-from .streams import HttpStream, SecureHttpStream
+from .streams import MAX_HEADER_BYTES, HttpStream, Requests, SecureHttpStream
+from .timers import Repeating
 from .transport import adopt
 from .web import client_address, log_answer
 
@@ -48,18 +49,22 @@ PEEK_BYTES = 4096
 ACCEPTS_A_TURN = 16
 #: The same where several processes accept: a burst is not for the one that happens to wake first.
 SHARED_ACCEPTS_A_TURN = 2
+#: When descriptors are scarce, it is tried so often whether there are some again.
+RETRY_SECONDS = 0.5
 
 
 class Visitor:
     """A socket that was accepted and has asked for nothing yet."""
 
-    __slots__ = ("address", "began", "fd", "sock")
+    __slots__ = ("address", "began", "deadline", "fd", "sock")
 
-    def __init__(self, sock: socket.socket, address: Any) -> None:
+    def __init__(self, sock: socket.socket, address: Any, deadline: float) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         #: As accept() tells it.
         self.address = address
+        #: Monotonic time at which it is shown out if its first headers are not complete.
+        self.deadline = deadline
         #: When its request was read, by `perf_counter`.
         self.began = 0.0
 
@@ -78,35 +83,43 @@ class Door:
     Accepts for an application, with Tornado's HTTP server behind it.
 
     With a TLS context everything goes to that one: what TLS costs, the door would not save.
+    Who has not sent the headers of a first request in `handshake_seconds` is shown out. When file
+    descriptors are scarce nobody is accepted until some are free.
     """
 
     def __init__(self, app: App, context: ssl.SSLContext | None = None, *, shared: bool = False) -> None:
         self._app = app
         self._http = HTTPServer(
-            app,
-            idle_connection_timeout=HTTP_TIMEOUT_SECONDS,
+            Requests(app, self._on_headers),
+            idle_connection_timeout=max(HTTP_TIMEOUT_SECONDS, app.config.handshake_seconds),
             body_timeout=HTTP_TIMEOUT_SECONDS,
             max_body_size=MAX_BODY_BYTES,
+            max_header_size=MAX_HEADER_BYTES,
         )
         self._context = context
         self._accepts_a_turn = SHARED_ACCEPTS_A_TURN if shared else ACCEPTS_A_TURN
         self._listeners: list[socket.socket] = []
-        #: Those from whom nothing has come, by file descriptor.
-        self._visitors: dict[int, Visitor] = {}
+        #: Those whose first headers are not complete: until when they have time, and their addresses.
+        self._awaited: dict[Visitor | HttpStream, tuple[float, str]] = {}
         self._lookups: set[asyncio.Task[None]] = set()
+        tick = min(1.0, app.config.handshake_seconds / 4)
+        self._sweeping = Repeating(lambda: self.sweep(time.monotonic()), tick)
+        self._scarcity = Scarcity()
+        self._retry: asyncio.TimerHandle | None = None
 
     def open(self, listeners: Iterable[socket.socket]) -> None:
         """Accept from now on; call it in the loop that serves."""
         self._loop = asyncio.get_running_loop()
+        self._sweeping.start()
         for listener in listeners:
             listener.setblocking(False)
             self._listeners.append(listener)
-            self._loop.add_reader(listener, self._accept, listener)
+        self._watch_listeners()
 
     def stop(self) -> None:
         """Accept no more; who is in already may still ask for something."""
+        self._pause()
         for listener in self._listeners:
-            self._loop.remove_reader(listener)
             listener.close()
         self._listeners.clear()
 
@@ -116,8 +129,10 @@ class Door:
 
     async def close(self) -> None:
         """Show out everybody who is not connected."""
-        for visitor in list(self._visitors.values()):
-            self._show_out(visitor)
+        self._sweeping.stop()
+        for each in [each for each in self._awaited if isinstance(each, Visitor)]:
+            self._show_out(each)
+        self._awaited.clear()
         for lookup in self._lookups:
             lookup.cancel()
         await self._http.close_all_connections()
@@ -128,22 +143,85 @@ class Door:
                 sock, address = listener.accept()
             except (BlockingIOError, InterruptedError):
                 return
-            except ConnectionAbortedError:
-                continue
+            except OSError as error:
+                if error.errno not in SCARCE:
+                    # It was gone before it was accepted.
+                    continue
+                self._wait_for_descriptors()
+                return
             sock.setblocking(False)
-            if self._context is None:
-                self._look_at(Visitor(sock, address))
-            else:
-                self._receive_secure(sock, address, self._context)
+            self._receive(sock, address, time.monotonic() + self._app.config.handshake_seconds)
+            if self._scarcity.is_near(sock.fileno()):
+                self._wait_for_descriptors()
+                return
 
-    def _receive_secure(self, sock: socket.socket, address: Any, context: ssl.SSLContext) -> None:
+    def _receive(self, sock: socket.socket, address: Any, deadline: float) -> None:
+        if self._context is None:
+            self._look_at(Visitor(sock, address, deadline))
+        else:
+            self._receive_secure(sock, address, deadline, self._context)
+
+    def _receive_secure(
+        self, sock: socket.socket, address: Any, deadline: float, context: ssl.SSLContext
+    ) -> None:
         try:
             secure = ssl_wrap_socket(sock, context, server_side=True, do_handshake_on_connect=False)
         except OSError as error:
             log.debug("a client was gone before its TLS handshake: %s", error)
             sock.close()
             return
-        self._http.handle_stream(SecureHttpStream(secure), address)
+        self._serve(SecureHttpStream(secure), address, deadline)
+
+    def _serve(self, stream: HttpStream, address: Any, deadline: float) -> None:
+        """Let Tornado's server read requests."""
+        stream.on_too_large = lambda: self._count("headers", address[0])
+        self._awaited[stream] = (deadline, address[0])
+        self._http.handle_stream(stream, address)
+
+    def _on_headers(self, stream: HttpStream) -> None:
+        stream.in_headers = False
+        self._awaited.pop(stream, None)
+
+    # Who takes too long, and too many
+
+    def sweep(self, now: float) -> None:
+        """Show out who has not asked for anything at the monotonic time `now`."""
+        for each in [each for each, (deadline, _) in self._awaited.items() if deadline <= now]:
+            _, address = self._awaited.pop(each)
+            if isinstance(each, Visitor):
+                self._count("slow", address)
+                self._show_out(each)
+            elif not each.closed():
+                self._count("slow", address)
+                each.close()
+
+    def _count(self, reason: str, address: str) -> None:
+        self._app.overview.refusals[reason] += 1
+        log.debug("%s is shown out: %s", address, reason, extra={"address": address, "reason": reason})
+
+    def _watch_listeners(self) -> None:
+        for listener in self._listeners:
+            self._loop.add_reader(listener, self._accept, listener)
+
+    def _pause(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+
+    # Descriptors
+
+    def _wait_for_descriptors(self) -> None:
+        """Accept again when descriptors are free; who comes meanwhile waits in the kernel's queue."""
+        self._pause()
+        self._scarcity.tell(time.monotonic())
+        self._retry = self._loop.call_later(RETRY_SECONDS, self._try_again)
+
+    def _try_again(self) -> None:
+        if self._scarcity.is_over(self._listeners[0].fileno()):
+            self._watch_listeners()
+        else:
+            self._wait_for_descriptors()
 
     # What a visitor asks for
 
@@ -152,12 +230,12 @@ class Door:
         try:
             data = visitor.sock.recv(PEEK_BYTES, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
-            self._visitors[visitor.fd] = visitor
+            self._awaited[visitor] = (visitor.deadline, visitor.address[0])
             self._loop.add_reader(visitor.fd, self._look_at, visitor)
             return
         except OSError:
             data = b""
-        self._visitors.pop(visitor.fd, None)
+        self._awaited.pop(visitor, None)
         if data:
             visitor.began = time.perf_counter()
             self._answer(visitor, read_plain(data))
@@ -213,7 +291,7 @@ class Door:
             raise
         else:
             # All this may have taken its time: others may have come meanwhile.
-            if found is None or refuse_another(self._app, handshake.asking.address):
+            if found is None or refuse_visitor(self._app, handshake.asking):
                 self._hand_over(handshake.visitor)
             else:
                 self._complete(handshake, found)
@@ -231,6 +309,7 @@ class Door:
         ):
             self._hand_over(visitor)
         elif self._take(visitor, request.size):
+            app.handshake_rate.take(asking.address, time.monotonic())
             log_answer("GET", request.path, 101, time.perf_counter() - visitor.began, asking.address, user)
             session_id = found.session.id_hash if found else ""
             agreement = agree(namespace, request.headers.get("sec-websocket-extensions"))
@@ -257,7 +336,7 @@ class Door:
         self._loop.remove_reader(visitor.fd)
         stream = HttpStream(visitor.sock)
         stream.trouble = trouble
-        self._http.handle_stream(stream, visitor.address)
+        self._serve(stream, visitor.address, visitor.deadline)
 
     def _show_out(self, visitor: Visitor) -> None:
         self._loop.remove_reader(visitor.fd)

@@ -19,6 +19,7 @@ from tornado.netutil import bind_sockets
 
 from .app import App, database_path, make_bridge
 from .bridge.base import Bridge
+from .descriptors import raise_limit
 from .door import Door
 from .errors import CloseCode, SettingsError, StartError
 from .logs import set_up_logging
@@ -98,6 +99,7 @@ def serve(config: Settings, make_app: Callable[[Bridge], App], admin_password: s
     with a bridge to the others.
     """
     set_up_logging(config)
+    raise_limit(config.max_connections)
     count = config.processes or len(os.sched_getaffinity(0))
     context = tls_context(config)
     sockets = bind(config)

@@ -1,22 +1,163 @@
-"""The sockets that Tornado's HTTP server reads, and what the door knows of them."""
+"""The sockets that Tornado's HTTP server reads: what the door knows of them, and an answer Tornado lacks."""
 
 from __future__ import annotations
 
-from tornado.httputil import HTTPConnection
-from tornado.iostream import IOStream, SSLIOStream
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, cast
 
+from tornado.http1connection import HTTP1Connection
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.iostream import IOStream, SSLIOStream, UnsatisfiableReadError
+
+from . import wire
 from .store.base import StoreUnavailable
+
+MAX_HEADER_BYTES = 65536
+_TOO_LARGE = wire.failure(f"The headers are larger than {MAX_HEADER_BYTES} bytes", 431)
+_TOO_LARGE_ANSWER = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: application/json; charset=UTF-8\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(_TOO_LARGE), _TOO_LARGE)
+)
+#: Who is shown out may go on sending for so long.
+LINGER_SECONDS = 2.0
 
 
 class HttpStream(IOStream):
-    """A socket that the door has handed over."""
+    """A socket that the door has handed over; it answers 431 to headers that do not end, and then closes."""
 
     #: Why the session of the first request could not be looked up: the store is not asked twice.
     trouble: StoreUnavailable | None = None
+    #: True from the beginning of a request to the end of its headers.
+    in_headers = True
+    #: Called when headers are too large.
+    on_too_large: Callable[[], None] | None = None
+
+    def close(self, exc_info: Any = False) -> None:
+        """Close, and first say why if it is for the headers."""
+        if isinstance(exc_info, UnsatisfiableReadError) and self.in_headers and not self.closed():
+            # A peer that is gone already is not told.
+            with suppress(OSError):
+                self.write_to_fd(memoryview(_TOO_LARGE_ANSWER))
+                linger(self.socket.dup())
+            if self.on_too_large is not None:
+                self.on_too_large()
+        super().close(exc_info)
 
 
-class SecureHttpStream(SSLIOStream, HttpStream):
+class SecureHttpStream(HttpStream, SSLIOStream):
     """The same under TLS."""
+
+
+def linger(sock: socket.socket) -> None:
+    """
+    Close a socket after its last answer, once the peer has heard it.
+
+    What comes is read and dropped for a moment: a socket that is closed with unread bytes
+    sends a reset, which makes the peer forget the answer.
+    """
+    loop = asyncio.get_running_loop()
+    sock.setblocking(False)
+    sock.shutdown(socket.SHUT_WR)
+
+    def end() -> None:
+        timer.cancel()
+        loop.remove_reader(sock)
+        sock.close()
+
+    def drop() -> None:
+        try:
+            rest = sock.recv(65536)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            rest = b""
+        if not rest:
+            end()
+
+    timer = loop.call_later(LINGER_SECONDS, end)
+    loop.add_reader(sock, drop)
+
+
+class Requests(HTTPServerConnectionDelegate):
+    """Lets the door know how far the requests are that Tornado's server reads."""
+
+    def __init__(self, app: HTTPServerConnectionDelegate, on_headers: Callable[[HttpStream], None]) -> None:
+        self._app = app
+        self._on_headers = on_headers
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        """Let the application answer a request."""
+        stream = cast(HttpStream, cast(HTTP1Connection, request_conn).stream)
+        stream.in_headers = True
+        delegate = self._app.start_request(server_conn, request_conn)
+        return _Watched(delegate, stream, self._on_headers)
+
+
+class _Watched(HTTPMessageDelegate):
+    """Passes a request on, and tells when its headers are complete."""
+
+    def __init__(
+        self, delegate: HTTPMessageDelegate, stream: HttpStream, on_headers: Callable[[HttpStream], None]
+    ) -> None:
+        self._stream = stream
+        self._inner = delegate
+        self._on_headers = on_headers
+        self.data_received = delegate.data_received  # type: ignore[method-assign]
+        self.finish = delegate.finish  # type: ignore[method-assign]
+        self.on_connection_close = delegate.on_connection_close  # type: ignore[method-assign]
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        """Tell, and pass it on."""
+        self._on_headers(self._stream)
+        return self._inner.headers_received(start_line, headers)
+
+
+class BoundedBody(HTTPMessageDelegate):
+    """Passes a body of unknown length on, until it is too large; then somebody else answers."""
+
+    def __init__(
+        self, delegate: HTTPMessageDelegate, max_bytes: int, make_refusal: Callable[[], HTTPMessageDelegate]
+    ) -> None:
+        self._inner = delegate
+        self._max_bytes = max_bytes
+        self._make_refusal = make_refusal
+        self._passed_on = 0
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        """Pass them on, and keep them for who refuses."""
+        self._head = start_line, headers
+        return self._inner.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Pass a part of the body on, or let it be refused."""
+        self._passed_on += len(chunk)
+        if self._passed_on - len(chunk) <= self._max_bytes < self._passed_on:
+            self._inner.on_connection_close()
+            self._inner = self._make_refusal()
+            return self._inner.headers_received(*self._head)
+        return self._inner.data_received(chunk)
+
+    def finish(self) -> None:
+        """Pass it on."""
+        self._inner.finish()
+
+    def on_connection_close(self) -> None:
+        """Pass it on."""
+        self._inner.on_connection_close()
 
 
 def take_trouble(connection: HTTPConnection | None) -> StoreUnavailable | None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import select
+import ssl
 import threading
+import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -17,13 +22,15 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from jpulse import App, Settings, create_app
+from jpulse.app import MAX_BODY_BYTES
 from jpulse.auth import Passwords
 from jpulse.door import PEEK_BYTES, Door
 from jpulse.handshake import read_plain
+from jpulse.streams import MAX_HEADER_BYTES
 
 from .conftest import Server, wait_until
 from .raw_client import RawClient
-from .support import ask, sockets
+from .support import ask, make_certificate, refusal, sockets
 
 WS = "/api/1/ws/"
 ALLOWED = "https://app.example.com"
@@ -287,3 +294,288 @@ def test_silent_visitors_do_not_hold_a_drain(serve: Callable[..., Server]) -> No
     for each in silent:
         with each:
             assert each.at_end()
+
+
+# Limits
+
+
+def refusals(port: int) -> dict[str, int]:
+    """How many were refused, by reason, as /metrics tells."""
+    text = ask(port, "/metrics")[2].decode()
+    found = re.findall(r'jpulse_handshake_refusals_total\{.*reason="([^"]+)".*\} (\d+)', text)
+    return {reason: int(count) for reason, count in found}
+
+
+def test_counting_of_refusals(server: Server) -> None:
+    """Refused handshakes are counted by reason in the metrics, those of unknown addresses too."""
+    before = refusals(server.port)
+    for path, headers, upgrade in (
+        ("nothing", {}, True),
+        ("echo", {"Origin": "http://evil.example"}, True),
+        ("members", {}, True),
+        ("echo", {"Sec-WebSocket-Version": "7"}, True),
+        ("echo", {"Sec-WebSocket-Key": "x"}, True),
+        ("echo", {}, False),
+    ):
+        ask(server.port, WS + path, headers, upgrade=upgrade)
+    after = refusals(server.port)
+    for reason in ("unknown", "origin", "signed out", "version", "key", "no upgrade"):
+        assert after[reason] == before.get(reason, 0) + 1, reason
+
+
+@pytest.fixture(scope="module")
+def hasty(serve_module: Callable[..., Server]) -> Server:
+    return serve_module("--handshake-seconds", "0.8", app="tests.apps.behaviours")
+
+
+def seconds_until_closed(client: RawClient) -> float:
+    """How long the server keeps a connection open, and says nothing on it."""
+    began = time.monotonic()
+    assert client.at_end()
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET", b"GET / HTTP/1.1\r\nHost: x\r\n"], ids=repr)
+def test_slow_headers(hasty: Server, sent: bytes) -> None:
+    """Who has not sent the headers in `handshake_seconds` is shown out, not before, and counted."""
+    with hasty.lent():
+        before = refusals(hasty.port).get("slow", 0)
+        with RawClient(hasty.port, shake_hands=False) as client:
+            client.send(sent)
+            assert 0.7 < seconds_until_closed(client) < 5
+        assert refusals(hasty.port)["slow"] == before + 1
+
+
+def test_headers_byte_by_byte_that_never_end(hasty: Server) -> None:
+    """Sending on and on, a byte now and then, wins no time."""
+    with hasty.lent(), RawClient(hasty.port, shake_hands=False) as client:
+        began = time.monotonic()
+        client.send(b"GET / HTTP/1.1\r\nX: ")
+        while not select.select([client.socket], [], [], 0.05)[0]:
+            client.send(b"x")
+            assert time.monotonic() - began < 5
+        assert client.at_end()
+
+
+def test_time_between_requests(hasty: Server) -> None:
+    """Who has asked once may think about the next request for longer, and so may who is connected."""
+    with hasty.lent(), RawClient(hasty.port, WS + "echo") as connected:
+        with RawClient(hasty.port, shake_hands=False) as client:
+            page = client.handshake_request("/healthz", {"Upgrade": "", "Connection": ""})
+            client.send(page)
+            client.read_body(client.read_head()[1])
+            with RawClient(hasty.port, shake_hands=False) as slower:
+                seconds_until_closed(slower)
+            client.send(page)
+            assert client.read_head()[0] == 200
+        connected.send_json({"number": 1})
+        assert connected.read_data("echo")["message"]["number"] == 1
+
+
+def test_tls_that_never_begins(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """A TLS handshake, or the headers after it, that do not come in time end the connection."""
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make_certificate(certificate, key)
+    server = serve(
+        *("--tls-certificate", str(certificate), "--tls-key", str(key)),
+        *("--handshake-seconds", "0.8"),
+        app="tests.apps.behaviours",
+    )
+    context = ssl.create_default_context(cafile=str(certificate))
+    with RawClient(server.port, shake_hands=False) as silent:
+        assert 0.7 < seconds_until_closed(silent) < 5
+    with RawClient(server.port, shake_hands=False) as half:
+        half.send(b"\x16\x03\x01\x02\x00\x01")
+        assert seconds_until_closed(half) < 5
+    with RawClient(server.port, tls=context, shake_hands=False) as secure:
+        secure.send(b"GET / HTTP/1.1\r\n")
+        assert seconds_until_closed(secure) < 5
+    with RawClient(server.port, WS + "echo", tls=context) as client:
+        client.send_json({"number": 1})
+        assert client.read_data("echo")["message"]["number"] == 1
+
+
+def padded(client: RawClient, size: int) -> bytes:
+    """A request whose headers have so many bytes."""
+    request = client.handshake_request(WS + "echo", {"X-Pad": "x"})
+    return request.replace(b"X-Pad: x", b"X-Pad: " + b"x" * (size - len(request) + 1))
+
+
+@pytest.mark.parametrize("size", [MAX_HEADER_BYTES - 1, MAX_HEADER_BYTES])
+def test_large_headers(server: Server, size: int) -> None:
+    """Headers up to the limit are read."""
+    with RawClient(server.port, shake_hands=False) as client:
+        client.send(padded(client, size))
+        assert client.read_head()[0] == 101
+
+
+@pytest.mark.parametrize("size", [MAX_HEADER_BYTES + 1, 4 * MAX_HEADER_BYTES])
+def test_too_large_headers(server: Server, size: int) -> None:
+    """Headers over the limit are answered with 431 and an envelope, and counted."""
+    before = refusals(server.port).get("headers", 0)
+    with RawClient(server.port, shake_hands=False) as client:
+        client.exchange(padded(client, size))
+        status, headers = client.read_head()
+        answer = status, headers, client.read_body(headers)
+        assert refusal(answer) == 431
+        assert client.at_end()
+    assert refusals(server.port)["headers"] == before + 1
+
+
+def chunked(client: RawClient, sizes: list[int]) -> bytes:
+    """A POST to REST with a body in chunks."""
+    plain = dict.fromkeys(("Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version"), "")
+    headers = {**plain, "Transfer-Encoding": "chunked", "Content-Type": "application/json"}
+    head = client.handshake_request("/api/1/todo", headers).replace(b"GET", b"POST", 1)
+    chunks = (b"%x\r\n%b\r\n" % (size, b" " * size) for size in sizes)
+    return head + b"".join(chunks) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "error"),
+    [
+        ([60_000], "not JSON"),
+        ([MAX_BODY_BYTES], "larger than 65536"),
+        ([MAX_BODY_BYTES - 1, 1], "larger than 65536"),
+        ([MAX_BODY_BYTES + 1], "Too large"),
+        ([MAX_BODY_BYTES, 1], "Too large"),
+        ([4000] * 400, "Too large"),
+    ],
+    ids=["small", "at the limit", "at the limit in two", "over it", "over it in two", "over it in many"],
+)
+def test_chunked_body(server: Server, sizes: list[int], error: str) -> None:
+    """A body of unknown length is read up to a megabyte; a larger one is answered with 413."""
+    with RawClient(server.port, shake_hands=False) as client:
+        client.exchange(chunked(client, sizes))
+        status, headers = client.read_head()
+        answer = status, headers, client.read_body(headers)
+    assert refusal(answer) == (400 if error == "not JSON" else 413)
+    assert error in json.loads(answer[2])["error"]
+
+
+# Handshakes a second
+
+FROM_ANN, FROM_BOB = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
+
+
+@pytest.mark.parametrize("kind", ["door", "long way", "plain GET"])
+def test_handshakes_of_one_address(serve: Callable[..., Server], kind: str) -> None:
+    """An address that shakes hands too often gets 429 and when to come again; nobody else does."""
+    server = serve(
+        *("--max-handshakes-per-second-per-address", "1", "--trusted-proxies", "127.0.0.1"),
+        app="tests.apps.behaviours",
+    )
+    more = {"X-Any": "ä"} if kind == "long way" else {}
+
+    def ask_for(headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        return ask(server.port, WS + "echo", {**headers, **more}, upgrade=kind != "plain GET")
+
+    well = 426 if kind == "plain GET" else 101
+    began, count = time.monotonic(), 0
+    while (answer := ask_for(FROM_ANN))[0] == well:
+        count += 1
+    assert 10 <= count <= 11 + time.monotonic() - began
+    assert refusal(answer) == 429
+    assert answer[1]["retry-after"] == "1"
+    assert ask_for(FROM_BOB)[0] == well
+    assert [ask_for({})[0] for _ in range(15)] == [well] * 15
+    wait_until(lambda: ask_for(FROM_ANN)[0] == well, 5)
+    assert refusals(server.port)["rate"] >= 1
+
+
+def test_no_limit_for_the_machine_itself(serve: Callable[..., Server]) -> None:
+    """Handshakes from loopback are not limited: there may be a proxy that tells nothing of its clients."""
+    server = serve("--max-handshakes-per-second-per-address", "1", app="tests.apps.behaviours")
+    assert [ask(server.port, WS + "echo", upgrade=True)[0] for _ in range(25)] == [101] * 25
+
+
+# Connections at the limit
+
+
+@pytest.mark.parametrize("way", [{}, {"X-Any": "ä"}], ids=["door", "long way"])
+def test_places(serve: Callable[..., Server], way: dict[str, str]) -> None:
+    """One below the limits lets in, the last place is given, one above is refused, by process and address."""
+    server = serve(
+        *("--max-connections", "5", "--max-connections-per-address", "3", "--trusted-proxies", "127.0.0.1"),
+        app="tests.apps.behaviours",
+    )
+    ann, bob = {**FROM_ANN, **way}, {**FROM_BOB, **way}
+    inside = [RawClient(server.port, WS + "echo", headers=ann) for _ in range(3)]
+    assert refusal(ask(server.port, WS + "echo", ann, upgrade=True)) == 429
+    inside += [RawClient(server.port, WS + "echo", headers=bob) for _ in range(2)]
+    assert refusal(ask(server.port, WS + "echo", bob, upgrade=True)) == 503
+    assert (refusals(server.port)["address"], refusals(server.port)["full"]) == (1, 1)
+    inside.pop().reset()
+    wait_until(lambda: ask(server.port, WS + "echo", bob)[0] == 426)
+    with RawClient(server.port, WS + "echo", headers=bob):
+        assert refusal(ask(server.port, WS + "echo", bob, upgrade=True)) == 503
+    for each in inside:
+        each.reset()
+
+
+# Overload
+
+
+def test_overload(serve: Callable[..., Server]) -> None:
+    """While the loop is late and stays late nobody new is let in, and who is connected is served."""
+    server = serve("--max-loop-lag-seconds", "0.1", app="tests.apps.burning")
+    server.expected_log = ("overloaded",)
+    with RawClient(server.port, WS + "burn") as client:
+        client.send_json({"seconds": 2.5})
+        client.read_data("burned")
+        wait_until(lambda: ask(server.port, WS + "burn", upgrade=True)[0] == 503)
+        answer = ask(server.port, WS + "burn", upgrade=True)
+        assert refusal(answer) == 503
+        assert int(answer[1]["retry-after"]) > 0
+        ready = ask(server.port, "/readyz")
+        assert (ready[0], json.loads(ready[2])["data"]["load"]) == (503, "the event loop is late")
+        client.send_json({"seconds": 0})
+        assert client.read_data("burned")["seconds"] == 0
+        wait_until(lambda: ask(server.port, WS + "burn", upgrade=True)[0] == 101)
+        assert ask(server.port, "/readyz")[0] == 200
+    assert refusals(server.port)["overload"] >= 2
+    assert len(re.findall("WARNING.*jpulse.timers: overloaded", server.log)) == 1
+    assert len(re.findall("WARNING.*jpulse.timers: not overloaded any more", server.log)) == 1
+
+
+# File descriptors
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and of those that it started and that live."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_seconds(int(child)) for child in children)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_descriptors_run_out(serve: Callable[..., Server], processes: int) -> None:
+    """Without descriptors nobody is accepted, who is in stays, CPU is not burnt, and later all come in."""
+    environ = {"TEST_DESCRIPTORS": "100"}
+    server = serve("--processes", str(processes), app="tests.apps.scarce", environ=environ)
+    server.expected_log = ("file descriptors are scarce",)
+    first = RawClient(server.port, WS + "echo")
+    crowd = [RawClient(server.port, shake_hands=False) for _ in range(110 * processes)]
+    for each in crowd:
+        each.send(each.handshake_request(WS + "echo"))
+    server.wait_for_log("file descriptors are scarce")
+    used = cpu_seconds(server.pid)
+    began = time.monotonic()
+    while time.monotonic() - began < 1.5:
+        first.send_json({"number": 1})
+        assert first.read_data("echo")["message"]["number"] == 1
+        time.sleep(0.05)
+    assert cpu_seconds(server.pid) - used < 0.75
+    assert server.log.count("file descriptors are scarce") <= processes
+    # Those who wait are let in as soon as others have gone, whoever was first.
+    ready = select.select([each.socket for each in crowd], [], [], 0)[0]
+    assert 40 * processes <= len(ready) < 100 * processes
+    for each in crowd:
+        if each.socket in ready:
+            each.reset()
+    for each in crowd:
+        if each.socket not in ready:
+            assert each.read_head()[0] == 101
+            each.socket.close()
+    first.socket.close()

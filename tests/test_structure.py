@@ -31,12 +31,13 @@ PURE = (
     *("store.base", "store.sqlite", "redis_url", "store.redis_notes", "bridge.link", "bridge.redis"),
     "prefork",
     *("private_redis", "metrics", "overview", "admin", "garbage", "scaffold", "service"),
+    *("rates", "descriptors"),
 )
 #: Calls go down: each of these imports none that stands right of it.
 ORDER = (
     *("errors", "settings", "names", "deflate", "wire", "activity", "stats", "bridge.base", "bridge.local"),
     *("websocket", "steps", "connection", "hub", "namespace", "cluster", "metrics", "timers", "garbage"),
-    *("overview", "heartbeat", "transport"),
+    *("overview", "heartbeat", "transport", "rates", "descriptors"),
     *("store.base", "store.checks", "store.sqlite", "store.mongo", "redis_url", "store.redis_notes"),
     "bridge.link",
     *(
