@@ -180,7 +180,13 @@ def test_architecture_of_two_processes(context: Any, serve: Callable[..., Server
         ["Process 1 (yours)", "Process 2"],
         ["Process 1", "Process 2 (yours)"],
     )
-    assert page.evaluate(
+    assert all_labels_inside(page)
+    page.context.close()
+
+
+def all_labels_inside(page: Any) -> bool:
+    """Whether nothing that is written in the picture is cut off at its edges."""
+    inside = page.evaluate(
         """() => {
             const svg = document.querySelector('#architecture-picture').getBoundingClientRect();
             return [...document.querySelectorAll('#architecture-picture text')]
@@ -189,7 +195,46 @@ def test_architecture_of_two_processes(context: Any, serve: Callable[..., Server
                     && top >= svg.top && bottom <= svg.bottom);
         }"""
     )
-    page.context.close()
+    assert isinstance(inside, bool)
+    return inside
+
+
+#: Draws what this server is not, as if it had been told so.
+DRAW_MANY = """(count) => {
+    const picture = document.querySelector('#architecture-picture');
+    new ArchitecturePicture(picture).show({
+        processes: Array.from({length: count}, (_, index) => ({own: index === 2, connections: 100 * index})),
+        namespaces: [{
+            path: '/api/1/ws/a-very-long-name-of-a-namespace/with/parts', status: 'yellow',
+            total: 12000, clients: Array(count).fill(750),
+        }],
+        bridge: {kind: 'redis', isUp: false},
+        store: {kind: 'MongoDB', isUp: false},
+    });
+}"""
+
+
+def test_picture_of_many_processes(page: Any, server: Server) -> None:
+    """On a phone those that do not fit are one column with their sums, and what is down stands out."""
+    page.set_viewport_size({"width": 400, "height": 800})
+    open_tab(page, server, "architecture")
+    page.wait_for_selector("#architecture-picture .column")
+    page.locator("#architecture-connect").click()
+    page.wait_for_selector('#architecture-status[data-status="disconnected"]')
+    page.evaluate(DRAW_MANY, 16)
+    shown = labels(page)
+    assert [label for label in shown if label.startswith(("P", "+"))] == [
+        "P1",
+        "P2",
+        "P3",
+        "P4",
+        "P5",
+        "P6",
+        "+10",
+    ]
+    assert {"7500", "12000 clients", "not reached", "does not answer", "you"} <= set(shown)
+    assert page.locator("#architecture-picture .part.is-down").count() == 2
+    assert all_labels_inside(page)
 
 
 # Best practices
