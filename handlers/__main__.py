@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -62,16 +63,17 @@ def _command(config: Settings, words: Sequence[str], roles: str | None) -> int:
 
 def _own_name() -> str:
     """How to call this program from any folder."""
-    program = Path(sys.argv[0]).absolute()
+    program = Path(os.path.abspath(sys.argv[0]))
     if program.name == "jpulse":
         return _as_typed("jpulse", str(program))
-    script = str(program) if program.name == "run.py" else "-m handlers"
+    script = shlex.quote(str(program)) if program.name == "run.py" else "-m handlers"
     return f"{_as_typed('python', sys.executable)} {script}"
 
 
 def _as_typed(name: str, path: str) -> str:
-    """The short name of a program if the shell finds it by that, else its path."""
-    return name if shutil.which(name) == path else path
+    """The short name of a program if the shell finds it by that where it is, else its path."""
+    found = shutil.which(name)
+    return name if found and Path(found).parent == Path(path).parent else shlex.quote(path)
 
 
 if __name__ == "__main__":

@@ -81,12 +81,13 @@ def environ(target: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(target), "PYTHONSAFEPATH": "1"}
 
 
-def run(target: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the installed command in a folder."""
+def run(
+    target: Path, cwd: Path, *words: str, path: str = "/usr/bin:/bin"
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in a folder, with programs looked for in `path`."""
     command = [sys.executable, str(target / "bin" / "jpulse"), *words]
-    return subprocess.run(
-        command, cwd=cwd, env=environ(target), capture_output=True, text=True, timeout=60, check=False
-    )
+    env = {**environ(target), "PATH": path}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
 @contextmanager
@@ -192,6 +193,20 @@ def test_version(target: Path, tmp_path: Path) -> None:
     done = run(target, tmp_path, "--version")
     assert (done.returncode, done.stdout) == (0, f"jpulse {jpulse.__version__}\n")
     assert re.fullmatch(r"\d+\.\d+\.\d+", jpulse.__version__)
+
+
+def test_commands_as_one_types_them(target: Path, tmp_path: Path) -> None:
+    """In an environment that is activated, `jpulse new` tells short commands, else ones that work as well."""
+    path = os.pathsep.join((str(target / "bin"), str(Path(sys.executable).parent), "/usr/bin"))
+    short = run(target, tmp_path, "new", "one", path=path)
+    assert re.findall(r"^    (.+)$", short.stdout, re.MULTILINE) == [
+        "cd one",
+        "jpulse --app app",
+        "python -m unittest",
+    ]
+    long = run(target, tmp_path, "new", "two")
+    assert f"    {target / 'bin' / 'jpulse'} --app app\n" in long.stdout
+    assert f"    {sys.executable} -m unittest\n" in long.stdout
 
 
 def test_new_project_of_installed_package(target: Path, tmp_path: Path) -> None:
