@@ -23,4 +23,4 @@ class HomePage(PageHandler):
             for each in self.app.websockets
             if not each.hidden
         ]
-        self.render("home.html", namespaces=namespaces, chat=find_example("chat"))
+        self.render("home.html", namespaces=namespaces, folders=self.app.folders, chat=find_example("chat"))

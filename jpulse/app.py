@@ -138,6 +138,8 @@ class App(Application):
         self.store_state = "ok"
         #: The monotonic time from which on the log is told again that the store does not answer.
         self._complain_at = 0.0
+        #: The addresses of `serve_folder`, for a home page that leads to them.
+        self.folders: list[str] = []
         #: True from the signal to stop on: nobody new is let in.
         self.draining = False
         #: The monotonic time at which somebody last asked whether this process is ready.
@@ -186,6 +188,7 @@ class App(Application):
             raise ValueError(f"serve_folder: there is no {index} in {folder}")
         files = {"path": str(Path(folder).resolve()), "default_filename": index}
         self.add_handlers(".*", [(re.escape(place) + "((?:/.*)?)", FolderHandler, files)])
+        self.folders.append(place + "/")
 
     async def start(self, admin_password: str | None = None) -> None:
         """

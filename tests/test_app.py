@@ -269,6 +269,14 @@ def test_folder_gives_out_nothing_else(shop: Server, name: str) -> None:
         assert ask(shop.port, f"/shop//{name}")[0] in (301, 403, 404)
 
 
+def test_home_page_leads_to_folders(shop: Server) -> None:
+    """Who starts a server with an application finds its pages from the home page."""
+    with shop.lent():
+        text = page(ask(shop.port, "/"))
+        assert 'href="/shop/"' in text
+        assert 'href="/shop-two/pages/"' in text
+
+
 def test_folder_hides_no_neighbour(shop: Server) -> None:
     """An address that only begins like a folder's is another one, and the server's own pages stay."""
     with shop.lent():
