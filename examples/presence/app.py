@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from jpulse import App, ClientError, Connection, NamespaceHandler
+from jpulse import App, ClientError, CloseCode, Connection, NamespaceHandler
 
 from ..database import Database
 from . import people
@@ -41,10 +41,16 @@ class Presence(NamespaceHandler):
         if self.renewing is None:
             self.renewing = asyncio.create_task(self._renew())
         name = conn.user.display_name or conn.username if conn.user else f"Guest {conn.client_id[:4]}"
-        await self.database.run(lambda db: people.call(db, tab.person, name, anew=conn.user is not None))
-        await self._tell(lambda db: people.put(db, tab, self.app.clock()))
-        here = await self.database.run(lambda db: people.everybody(db, self.app.clock()))
-        conn.send({"type": "everybody", "you": tab.person, "isGuest": conn.user is None, **here})
+        try:
+            await self.database.run(lambda db: people.call(db, tab.person, name, anew=conn.user is not None))
+            await self._tell(lambda db: people.put(db, tab, self.app.clock()))
+            here = await self.database.run(lambda db: people.everybody(db, self.app.clock()))
+        except sqlite3.Error as error:
+            log.warning("who is here cannot be written down: %s", error)
+            # The page comes back by itself, a little later.
+            conn.close(CloseCode.TRY_AGAIN_LATER, "Who is here is not known right now")
+        else:
+            conn.send({"type": "everybody", "you": tab.person, "isGuest": conn.user is None, **here})
 
     async def on_message(self, conn: Connection) -> None:
         """Take what somebody does."""
@@ -66,11 +72,12 @@ class Presence(NamespaceHandler):
 
     async def on_disconnect(self, conn: Connection) -> None:
         """Strike the tab out; its person may have others."""
-        tab = self.tabs.pop(conn)
+        tab = self.tabs.pop(conn, None)
         if not self.tabs and self.renewing is not None:
             self.renewing.cancel()
             self.renewing = None
-        await self._tell(lambda db: people.remove(db, tab, self.app.clock()))
+        if tab is not None:
+            await self._tell(lambda db: people.remove(db, tab, self.app.clock()))
 
     async def on_bridge(self, state: str) -> None:
         """Tell the tabs of this process everything anew when other processes were out of reach."""

@@ -43,7 +43,7 @@ class NewPoll(msgspec.Struct, forbid_unknown_fields=True):
 class Vote(msgspec.Struct, forbid_unknown_fields=True):
     """A guest is known by an id that only the browser knows; whoever clears that may vote again."""
 
-    choice: int
+    choice: Annotated[int, msgspec.Meta(ge=0, lt=6)]
     voter: Annotated[str, msgspec.Meta(min_length=16, max_length=64)]
 
 

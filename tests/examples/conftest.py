@@ -156,7 +156,8 @@ def eventually(read: Callable[[], Any], wanted: Any, seconds: float = 15) -> Non
     """Wait until something has a value; fail telling the value that it has."""
     deadline = time.monotonic() + seconds
     while (found := read()) != wanted and time.monotonic() < deadline:
-        time.sleep(0.02)
+        # Asking a page costs more than waiting for it.
+        time.sleep(0.05)
     assert found == wanted
 
 

@@ -6,8 +6,11 @@ import sqlite3
 from typing import Any
 
 from ..browser.conftest import ConsoleLog
+from ..raw_client import RawClient
 from ..visitor import data_dir, manage
 from .conftest import Site, Visit, come_back, eventually, texts
+
+PATH = "/api/1/ws/presence"
 
 
 def people(page: Any) -> dict[str, str]:
@@ -87,6 +90,20 @@ def test_killed_process(visit: Visit, site: Site, console: ConsoleLog) -> None:
         db.execute("UPDATE tab SET seen = seen - 15")
     eventually(lambda: people(ann), {"you": "online"})
     site.servers[1].start()
+
+
+def test_trouble_with_the_disk(site: Site) -> None:
+    """Who comes while it cannot be written down who is here is asked to come back later."""
+    server = site.servers[0]
+    server.expected_log += (r" WARNING examples\.presence: ", r" ERROR .*a handler failed", "Traceback")
+    with sqlite3.connect(data_dir(server) / "presence.db") as db:
+        db.execute("ALTER TABLE tab RENAME TO away")
+        db.commit()
+        with RawClient(server.port, PATH) as client:
+            assert client.read_close()[0] == 1013
+        db.execute("ALTER TABLE away RENAME TO tab")
+    with RawClient(server.port, PATH) as client:
+        assert len(client.read_data("everybody")["people"]) == 1
 
 
 def test_restart(visit: Visit, site: Site, console: ConsoleLog) -> None:

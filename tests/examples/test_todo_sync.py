@@ -91,7 +91,7 @@ def test_older_news_change_nothing(visit: Visit, site: Site) -> None:
     empty(site)
     ann = visit(0)
     add(ann, "Milk")
-    eventually(lambda: rows(ann), [["Milk", False]])
+    ann.wait_for_selector("#todos > li:not(.is-pending)")
     early = ann.evaluate("() => [...known.values()].find((todo) => !todo.gone)")
     ann.get_by_role("checkbox", name="Milk").check()
     ann.wait_for_selector("#todos > li:not(.is-pending)")

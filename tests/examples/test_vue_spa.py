@@ -87,7 +87,8 @@ def test_what_is_refused(visit: Visit, site: Site, console: ConsoleLog) -> None:
     script = Visitor(site.servers[1].port)
     assert "choices" in script.post(REST, {"question": "Only one?", "choices": ["One"]}).error
     assert script.send("PUT", f"{REST}/999999/vote", {"choice": 0, "voter": VOTER}).status == 404
-    assert script.send("PUT", f"{REST}/1/vote", {"choice": 9, "voter": VOTER}).status == 404
+    assert script.send("PUT", f"{REST}/1/vote", {"choice": 5, "voter": VOTER}).status == 404
+    assert script.send("PUT", f"{REST}/1/vote", {"choice": 2**70, "voter": VOTER}).status == 400
 
 
 def test_restart(visit: Visit, site: Site, console: ConsoleLog) -> None:
