@@ -119,7 +119,7 @@ class Crowd(Talk):
     """For large messages and those who do not read them."""
 
     path = "/api/1/ws/crowd"
-    max_outbox_bytes = 256 * 1024
+    max_outbox_bytes = 64 * 1024
 
 
 class Clumsy(Talk):

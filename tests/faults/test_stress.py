@@ -15,8 +15,11 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from ..conftest import ROOT
+import pytest
+
+from ..conftest import ROOT, wait_until
 from .__main__ import options
+from .processes import processes_about
 from .stress.crowd import Identity, Town
 from .stress.history import History
 from .stress.plan import HARD, HARD_PAUSE, SQLITE, Planned, hard_faults, soft_faults
@@ -31,28 +34,67 @@ def seed_of_sources() -> int:
     return zlib.crc32(b"".join(each.read_bytes() for each in sources)) % 10_000
 
 
-def begin(seed: int, folder: Path) -> subprocess.Popen[bytes]:
-    """Start a run that writes what it tells into a file of the folder."""
-    command = [sys.executable, "-m", "tests.faults", "--seed", str(seed), "--seconds", str(SECONDS)]
-    environ = {**os.environ, "TMPDIR": str(folder)}
-    with (folder / f"{seed}.txt").open("wb") as out:
-        return subprocess.Popen(
-            [*command, "--clients", "80"], cwd=ROOT, env=environ, stdout=out, stderr=subprocess.STDOUT
-        )
+class Run:
+    """A run in a process of its own."""
 
+    def __init__(self, folder: Path, seed: int, seconds: int, *flags: str) -> None:
+        self.seed = seed
+        self._path = folder / f"{seed}.txt"
+        self._seconds = seconds
+        command = [sys.executable, "-m", "tests.faults", "--seed", str(seed), "--seconds", str(seconds)]
+        environ = {**os.environ, "TMPDIR": str(folder)}
+        with self._path.open("wb") as out:
+            self._process = subprocess.Popen(
+                [*command, *flags], cwd=ROOT, env=environ, stdout=out, stderr=subprocess.STDOUT
+            )
 
-def test_stress(tmp_path: Path) -> None:
-    """While everything is broken in turn, nothing comes twice, late or to the wrong, or is lost uncounted."""
-    seeds = [7, seed_of_sources()]
-    runs = [begin(seed, tmp_path) for seed in seeds]
-    statuses = [run.wait(SECONDS + 180) for run in runs]
-    for seed, status in zip(seeds, statuses, strict=True):
-        told = (tmp_path / f"{seed}.txt").read_text(encoding="utf-8")
+    def wait(self) -> tuple[int, str]:
+        """The exit status, and what it told."""
+        status = self._process.wait(self._seconds + 180)
+        told = self._path.read_text(encoding="utf-8")
         print(told)
-        assert status == 0, told
-        assert figure(told, "violations") == 0
-        assert figure(told, "deliveries checked") > 1000
-        assert len(re.findall(rf"^  ({'|'.join(HARD)}) +\d+ ×", told, re.MULTILINE)) >= 2
+        return status, told
+
+    def kill(self) -> None:
+        """End it, if it has not ended."""
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
+    """Two runs and one of a sabotaged server, all at the same time: they wait more than they work."""
+    folder = tmp_path_factory.mktemp("stress")
+    begun = {
+        "fixed": Run(folder, 7, SECONDS, "--clients", "80"),
+        "of the sources": Run(folder, seed_of_sources(), SECONDS, "--clients", "80"),
+        "sabotaged": Run(folder, 5, 12, "--clients", "60", "--calm", "--app", "tests.apps.sabotaged_app"),
+    }
+    yield begun
+    for run in begun.values():
+        run.kill()
+    wait_until(lambda: not processes_about(folder), 30, "the end of all processes")
+
+
+@pytest.mark.parametrize("name", ["fixed", "of the sources"])
+def test_stress(runs: dict[str, Run], name: str) -> None:
+    """While everything is broken in turn, nothing comes twice, late or to the wrong, or is lost uncounted."""
+    status, told = runs[name].wait()
+    assert status == 0, told
+    assert figure(told, "violations") == 0
+    assert figure(told, "deliveries checked") > 1000
+    assert len(re.findall(rf"^  ({'|'.join(HARD)}) +\d+ ×", told, re.MULTILINE)) >= 2
+
+
+def test_sabotage_is_found(runs: dict[str, Run]) -> None:
+    """A server that does everything wrong now and then is caught at all of it, in short histories."""
+    status, told = runs["sabotaged"].wait()
+    assert status == 1, told
+    (kinds,) = re.findall(r"^  violations +\d+ \((.*)\)$", told, re.MULTILINE)
+    found = {each.split()[1] for each in kinds.split(", ")}
+    assert found >= {"twice", "missing", "order", "stranger", "unhandled", "statistics", "leak"}
+    assert f"--seed {runs['sabotaged'].seed} " in told
+    assert " shown by:\n" in told
 
 
 def figure(text: str, name: str) -> int:
@@ -73,7 +115,7 @@ def test_plan_comes_from_the_seed() -> None:
 
 
 def _hard(seed: int) -> Iterator[Planned]:
-    return hard_faults(seed, mongo=False)
+    return hard_faults(seed)
 
 
 def ids_of(seed: int) -> list[str]:
@@ -87,7 +129,7 @@ def ids_of(seed: int) -> list[str]:
 def test_every_fault_comes_in_turn() -> None:
     """Each kind of fault comes before any comes again, and lasts as long as it may."""
     kinds = {**HARD, **SQLITE}
-    planned = list(islice(hard_faults(3, mongo=False), 3 * len(kinds)))
+    planned = list(islice(hard_faults(3), 3 * len(kinds)))
     for begin in range(0, len(planned), len(kinds)):
         assert {each.kind for each in planned[begin : begin + len(kinds)]} == set(kinds)
     for each in planned:

@@ -29,6 +29,8 @@ from .windows import (
     MONGO_FROZEN,
     MONGO_KILLED,
     PUBLISHERS_CUT,
+    REDIS_AND_WORKER_KILLED,
+    REDIS_AWAY,
     REDIS_FROZEN,
     REDIS_KILLED,
     ROLLING,
@@ -56,6 +58,8 @@ class Injector:
         self.unmended: list[Fault] = []
         self._ways: dict[str, Callable[[Planned], Awaitable[int]]] = {
             REDIS_KILLED: self._kill_redis,
+            REDIS_AWAY: self._kill_redis,
+            REDIS_AND_WORKER_KILLED: self._kill_both,
             REDIS_FROZEN: self._freeze_redis,
             LISTENERS_CUT: self._cut,
             PUBLISHERS_CUT: self._cut,
@@ -138,6 +142,17 @@ class Injector:
     async def _kill_redis(self, planned: Planned) -> int:
         await asyncio.to_thread(self._site.redis.kill)
         await asyncio.sleep(planned.seconds)
+        await asyncio.to_thread(self._site.redis.start)
+        return 0
+
+    async def _kill_both(self, planned: Planned) -> int:
+        """Kill Redis, and then a worker with all that waits in it."""
+        await asyncio.to_thread(self._site.redis.kill)
+        await asyncio.sleep(planned.seconds / 2)
+        begun = monotonic()
+        pid = await self._kill_worker(planned)
+        self._history.add(Fault(WORKER_KILLED, begun, begun, monotonic(), pid))
+        await asyncio.sleep(planned.seconds / 2)
         await asyncio.to_thread(self._site.redis.start)
         return 0
 

@@ -13,6 +13,8 @@ from .windows import (
     MONGO_FROZEN,
     MONGO_KILLED,
     PUBLISHERS_CUT,
+    REDIS_AND_WORKER_KILLED,
+    REDIS_AWAY,
     REDIS_FROZEN,
     REDIS_KILLED,
     ROLLING,
@@ -32,6 +34,11 @@ HARD = {
     WORKER_KILLED: (0.0, 0.0),
     ROLLING: (0.0, 0.0),
     SERVER_RESTARTED: (0.0, 0.0),
+}
+#: For runs that have the time: longer than silent processes are remembered, and two at once.
+LONG = {
+    REDIS_AWAY: (11.0, 16.0),
+    REDIS_AND_WORKER_KILLED: (0.5, 3.0),
 }
 SQLITE = {STORE_LOCKED: (0.5, 3.5)}
 MONGO = {MONGO_FROZEN: (0.5, 4.0), MONGO_KILLED: (0.2, 2.0)}
@@ -70,9 +77,9 @@ def plan(seed: int, kinds: dict[str, tuple[float, float]], pause: tuple[float, f
             yield Planned(chance.uniform(*pause), kind, chance.uniform(*kinds[kind]), chance.random())
 
 
-def hard_faults(seed: int, *, mongo: bool) -> Iterator[Planned]:
+def hard_faults(seed: int, *, mongo: bool = False, long: bool = False) -> Iterator[Planned]:
     """Faults of Redis, the store and the processes."""
-    return plan(seed, {**HARD, **(MONGO if mongo else SQLITE)}, HARD_PAUSE)
+    return plan(seed, {**HARD, **(LONG if long else {}), **(MONGO if mongo else SQLITE)}, HARD_PAUSE)
 
 
 def soft_faults(seed: int) -> Iterator[Planned]:

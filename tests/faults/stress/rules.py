@@ -537,7 +537,7 @@ def undead(history: History) -> Found:
             due = stall.at + PING_SECONDS + PONG_SECONDS + TICK_SECONDS
             due += windows.paused(process.pid, stall.at, due + 10)
             if stall.until > due and min(stay.until, process.ended) > due:
-                text = f"{_name(visit)} was silent from {stall.at:.2f} on and was still there at {due:.2f}"
+                text = f"{_name(visit)} was silent for {due - stall.at:.2f} s and was still there"
                 yield Violation("undead", text, due, (visit.number,), (), (process.pid,))
 
 
@@ -587,7 +587,7 @@ def statistics(history: History) -> Found:
 def _wrong_totals(history: History, windows: Windows, figures: Figures) -> Found:
     for path in SPOKEN:
         told = figures.told["namespaces"][path]
-        bounds = [_counted(windows, each, figures, path) for each in history.processes.values()]
+        bounds = [_counted(history, windows, each, figures, path) for each in history.processes.values()]
         least, most = sum(low for low, _ in bounds), sum(high for _, high in bounds)
         if not least <= told["totalMessages"] <= most:
             wanted = str(most) if least == most else f"{least} to {most}"
@@ -595,7 +595,9 @@ def _wrong_totals(history: History, windows: Windows, figures: Figures) -> Found
             yield Violation("statistics", text, figures.at, (), (), (figures.pid,))
 
 
-def _counted(windows: Windows, process: Process, reader: Figures, path: str) -> tuple[int, int]:
+def _counted(
+    history: History, windows: Windows, process: Process, reader: Figures, path: str
+) -> tuple[int, int]:
     """What one process has to know at least of another's messages, and what it may know."""
     places = [each.place for each in process.stays.values() if each.joined.path == path]
     # A message counts when it comes in and when it goes out; who joins is greeted.
@@ -603,21 +605,19 @@ def _counted(windows: Windows, process: Process, reader: Figures, path: str) -> 
     most = sum(weight for _, weight in weights)
     if process.ended > reader.at:
         return most, most
-    told_at = _last_told(windows, process, reader.pid)
+    told_at = _last_told(history, windows, process)
     return sum(weight for place, weight in weights if place <= told_at), most
 
 
-def _last_told(windows: Windows, process: Process, reader: int) -> int:
-    """The place of the last word on its figures that certainly reached another process."""
+def _last_told(history: History, windows: Windows, process: Process) -> int:
+    """The place of the last word on its figures that certainly reached all others that were there."""
     until = process.ended - UNTOLD_SECONDS if process.was_killed else inf
-    return max(
-        (
-            place
-            for place, each in process.told
-            if each.state == "up" and each.at <= until and not windows.excuse(process.pid, reader, each.at)
-        ),
-        default=0,
-    )
+    for place, told in reversed(process.told):
+        others = [each for each in history.processes.values() if each.began < told.at < each.ended]
+        may_be_lost = any(windows.excuse(process.pid, each.pid, told.at) for each in others)
+        if told.state == "up" and told.at <= until and not may_be_lost:
+            return place
+    return 0
 
 
 def _wrong_counts(history: History, figures: Figures) -> Found:

@@ -17,7 +17,7 @@ from ...support import memory_bytes
 from .crowd import PASSWORD, Town, promoted_at_first
 from .history import Figures, History, Memory, read_journals
 from .injector import PROBER, Injector, following
-from .plan import hard_faults, soft_faults
+from .plan import Planned, hard_faults, soft_faults
 from .report import table
 from .rules import Violation, check
 from .shrink import explained
@@ -32,6 +32,8 @@ SETTLE_SECONDS = 30.0
 #: So many violations are told with their histories.
 EXPLAINED = 5
 MEMORY_EVERY = 1.0
+#: Runs of so many seconds have time for long faults.
+LONG_SECONDS = 150.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,16 @@ class Options:
     seconds: float = 60.0
     clients: int = 100
     mongo: bool = False
+    #: Nothing is broken.
+    calm: bool = False
+    app: str = "tests.apps.stress_app"
+
+    def plans(self) -> list[Iterator[Planned]]:
+        """What is to be broken: one after the other, and besides."""
+        if self.calm:
+            return []
+        long = self.seconds >= LONG_SECONDS
+        return [hard_faults(self.seed, mongo=self.mongo, long=long), soft_faults(self.seed)]
 
 
 @dataclass
@@ -74,13 +86,10 @@ def run(options: Options) -> Outcome:
 
 def _tell_plan(options: Options) -> None:
     """Print the first faults of the plan; how many there is time for shows."""
-    count = int(options.seconds / 5)
-    for name, plan in (
-        ("one after the other", hard_faults(options.seed, mongo=options.mongo)),
-        ("besides", soft_faults(options.seed)),
-    ):
+    for name, plan in zip(("one after the other", "besides"), options.plans(), strict=False):
         print(f"faults of seed {options.seed}, {name}:")
-        print("\n".join(f"  {each}" for each in islice(plan, count)), flush=True)
+        for each in islice(plan, int(options.seconds / 5)):
+            print(f"  {each}", flush=True)
 
 
 async def _run(options: Options, folder: Path) -> Outcome:
@@ -91,7 +100,7 @@ async def _run(options: Options, folder: Path) -> Outcome:
         await store.open()
         try:
             await add_users(store, [*USERS, (PROBER, ("user",))], PASSWORD)
-            await asyncio.to_thread(site.start_servers)
+            await asyncio.to_thread(site.start_servers, options.app)
             await _live(options, site, history, Injector(site, history, store, [name for name, _ in USERS]))
         finally:
             await store.close()
@@ -109,8 +118,7 @@ async def _live(options: Options, site: Site, history: History, injector: Inject
     town.populate(options.clients)
     weighing = asyncio.create_task(_weigh(site, history))
     living = asyncio.create_task(town.live())
-    hard, soft = hard_faults(options.seed, mongo=options.mongo), soft_faults(options.seed)
-    async with following(injector, hard, soft):
+    async with following(injector, *options.plans()):
         await asyncio.wait([living], timeout=options.seconds)
     town.quiet = True
     await living
@@ -162,6 +170,6 @@ def main(options: Options) -> int:
     print(outcome.text(options.seed))
     print(f"  (whole run: {monotonic() - began:.0f} s, CPU of this process: {os.times().user:.0f} s)")
     if outcome.violations:
-        again = f"python -m tests.faults --seed {options.seed} --seconds {options.seconds:g}"
-        print(f"run it again with {again} --clients {options.clients}")
+        again = f"--seed {options.seed} --seconds {options.seconds:g} --clients {options.clients}"
+        print(f"run it again: python -m tests.faults {again}{' --mongo' if options.mongo else ''}")
     return 1 if outcome.violations else 0

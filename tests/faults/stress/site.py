@@ -22,10 +22,9 @@ from ...conftest import ROOT, Server, wait_until
 from ...servers import MongoServer, RedisServer, find_mongod, find_redis
 from ..processes import children_of, is_alive
 
-APP = "tests.apps.stress_app"
 WORKERS = 2
 FLAGS = (
-    *("--app", APP, "--processes", "1", "--ping-interval", "5", "--pong-timeout", "2"),
+    *("--processes", "1", "--ping-interval", "5", "--pong-timeout", "2"),
     *("--drain-seconds", "2", "--close-seconds", "2"),
 )
 #: What may be logged at ERROR.
@@ -55,9 +54,9 @@ class Site:
         """A store of our own on the same data, as the command line has one."""
         return make_store(self.config)
 
-    def start_servers(self) -> None:
+    def start_servers(self, app: str) -> None:
         """Start one server with workers, and one without."""
-        flags = [*FLAGS, "--redis-url", self.redis.url, "--data-dir", str(self.data_dir)]
+        flags = [*FLAGS, "--app", app, "--redis-url", self.redis.url, "--data-dir", str(self.data_dir)]
         if self.config.mongo_url:
             flags += ["--mongo-url", self.config.mongo_url]
         environ = {"STRESS_FOLDER": str(self.journals)}

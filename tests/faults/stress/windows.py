@@ -16,13 +16,14 @@ from math import inf
 from .history import Bridge, Fault, History, Process
 
 REDIS_KILLED, REDIS_FROZEN = "redis killed", "redis frozen"
+REDIS_AWAY, REDIS_AND_WORKER_KILLED = "redis away", "redis and worker killed"
 LISTENERS_CUT, PUBLISHERS_CUT = "listeners cut", "publishers cut"
 STORE_LOCKED, MONGO_FROZEN, MONGO_KILLED = "store locked", "mongod frozen", "mongod killed"
 WORKER_FROZEN, HANDLER_BLOCKS = "worker frozen", "handler blocks"
 ROLLING, SERVER_RESTARTED = "rolling restart", "server restarted"
 
 #: In these, what is under way may be lost.
-LOSING = (REDIS_KILLED, REDIS_FROZEN, LISTENERS_CUT)
+LOSING = (REDIS_KILLED, REDIS_AWAY, REDIS_AND_WORKER_KILLED, REDIS_FROZEN, LISTENERS_CUT)
 BRIDGE_FAULTS = (*LOSING, PUBLISHERS_CUT)
 STORE_FAULTS = (STORE_LOCKED, MONGO_FROZEN, MONGO_KILLED)
 #: What was sent so long before a fault may have been under way.
