@@ -293,9 +293,11 @@ class Cluster:
         self.complete = False
         if state == UP:
             self._up_at = self._clock()
+            # Word of those that ended during an outage is lost.
+            self._wants_ended = True
             self._tell_all(ALL)
             if not self._was_up:
-                self._was_up = self._wants_ended = True
+                self._was_up = True
                 self._bridge.publish(ALL, Kind.WANTED, NEWCOMER, own_topic(self._bridge.instance))
             if self._missing is None:
                 return
@@ -407,16 +409,7 @@ class Cluster:
 
     def _retire(self, instance: bytes, figures: dict[str, Figures]) -> None:
         """Keep how many messages a process had, of all that it counted."""
-        self._retired[instance] = {
-            path: Figures(
-                total=each.total,
-                minutes=each.minutes,
-                minutes_end=each.minutes_end,
-                last_activity=each.last_activity,
-            )
-            for path, each in figures.items()
-            if each.total
-        }
+        self._retired[instance] = _messages_of(figures)
         self._counted.add(instance)
         self._ended_minute = None
         if len(self._retired) > MAX_RETIRED:
@@ -456,8 +449,6 @@ class Cluster:
         return now - self._since - max(ages, default=0.0)
 
     def _on_retired(self, packet: Packet) -> None:
-        if packet.topic == own_topic(self._bridge.instance):
-            self._wants_ended = False
         told = msgspec.msgpack.decode(packet.payload, type=dict[str, dict[str, Figures]])
         for name, figures in told.items():
             instance = bytes.fromhex(name)
@@ -465,6 +456,10 @@ class Cluster:
             known = instance == self._bridge.instance or instance in self.peers or instance in self._counted
             if not known:
                 self._retire(instance, figures)
+        if packet.topic == own_topic(self._bridge.instance):
+            self._wants_ended = False
+            # Those that another process adds up later have been told one by one.
+            self._counted.add(FOLDED)
 
     def _ask_for_ended(self) -> None:
         """Ask again until somebody has answered: the oldest may have died just before."""
@@ -557,8 +552,19 @@ class Cluster:
     def say_goodbye(self) -> None:
         """Tell the others what this process has counted in the end, and that it ends."""
         self._publish(ALL, Kind.SNAPSHOT, self._snapshot(whole=True, log=NEWS))
+        self._hand_over_silent()
         self._bridge.publish(ALL, Kind.GOODBYE, b"")
         self._ended = True
+
+    def _hand_over_silent(self) -> None:
+        """Tell what those had counted who may be dead: this may be the last process that knows."""
+        silent = {
+            peer.instance: _messages_of(peer.figures)
+            for peer in self.peers.values()
+            if self._clock() - peer.heard_at > 1.5 * SNAPSHOT_SECONDS
+        }
+        if silent:
+            self._tell_retired(ALL, silent)
 
     # Activity
 
@@ -627,6 +633,20 @@ class Cluster:
 
 def _owner_of(connection: Connection) -> Owner:
     return mark_of(connection.session_id), connection.user_key
+
+
+def _messages_of(figures: dict[str, Figures]) -> dict[str, Figures]:
+    """What is kept of a process's figures when it has ended."""
+    return {
+        path: Figures(
+            total=each.total,
+            minutes=each.minutes,
+            minutes_end=each.minutes_end,
+            last_activity=each.last_activity,
+        )
+        for path, each in figures.items()
+        if each.total
+    }
 
 
 def _merged(parts: Iterable[dict[str, Figures]]) -> dict[str, Figures]:

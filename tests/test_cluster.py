@@ -1173,6 +1173,61 @@ def test_newcomer_whose_answer_is_lost(net: Net) -> None:
     assert totals(three) == (5, 5)
 
 
+def test_last_that_knows_of_a_dead_process(net: Net) -> None:
+    """A process that ends before it has found another one dead hands on what that had counted."""
+    one, two = net.settled(2)
+    for _ in range(5):
+        two.chat.broadcast({"type": "said"})
+    net.pass_seconds(2)
+    two.kill()
+    three = net.process()
+    net.settle()
+    net.pass_seconds(4)
+    one.cluster.say_goodbye()
+    net.settle()
+    one.kill()
+    net.pass_seconds(2)
+    assert totals(three) == (5, 5)
+
+
+def test_handing_on_who_was_only_silent(net: Net) -> None:
+    """Who was silent when another process ended, and lives, is not counted twice."""
+    one, two = net.settled(2)
+    two.chat.broadcast({"type": "said"})
+    net.pass_seconds(2)
+    two.paused = True
+    three = net.process()
+    net.settle()
+    net.pass_seconds(4)
+    one.cluster.say_goodbye()
+    net.settle()
+    one.kill()
+    assert totals(three) == (1, 1)
+    two.paused = False
+    net.pass_seconds(3)
+    assert totals(three) == totals(two) == (1, 1)
+
+
+def test_process_that_ends_in_an_outage(net: Net) -> None:
+    """Who comes and does not hear that a process is dead, since Redis is away, is told when it is back."""
+    one, two = net.settled(2)
+    for _ in range(5):
+        two.chat.broadcast({"type": "said"})
+    net.pass_seconds(2)
+    two.kill()
+    three = net.process()
+    net.settle()
+    net.pass_seconds(3)
+    for each in (one, three):
+        each.bridge.go(DOWN)
+    net.pass_seconds(15)
+    for each in (one, three):
+        each.bridge.go(UP)
+    net.settle()
+    net.pass_seconds(3)
+    assert totals(three) == totals(one) == (5, 5)
+
+
 def test_many_that_have_ended(net: Net) -> None:
     """However many processes end, their totals stay, within bounds, and newcomers know them."""
     one, two = net.settled(2)
