@@ -343,6 +343,7 @@ def test_refused_for_no_reason() -> None:
         assert found([*allowed, Refused(ANN, 2.1, status)]) == ["expelled"]
     assert found([*allowed, Refused(ANN, 2.1, 403), Changed("ann", 1.9, 2.2, "demoted")]) == []
     assert found([*allowed, Refused(ANN, 2.1, 401), SignedOut("s", 1.9, 2.2)]) == []
+    assert found([*allowed, Refused(ANN, 2.1, 503), Late(ONE, 1.9, 0.6)]) == []
     assert found([*allowed, Refused(ANN, 2.1, 0), Fault(WORKER_KILLED, 2, 2, 3, TWO)]) == []
 
 

@@ -51,6 +51,8 @@ SESSION_SECONDS, ALLOWANCE_SECONDS = 1.0, 0.5
 PING_SECONDS, PONG_SECONDS, TICK_SECONDS = 5.0, 2.0, 2.0
 #: What a process counted so long before it was killed the others may not know.
 UNTOLD_SECONDS = 0.5
+#: A loop that was late in three of four measurements, half a second or more each, may be so still.
+OVERLOAD_SECONDS = 8.0
 #: How much a process may have grown in a run, beyond a quarter.
 GROWTH_BYTES = 24 * 1024 * 1024
 #: Connections that the notes of the demos may keep, made when they are needed.
@@ -463,11 +465,22 @@ def _why_wrongly_refused(history: History, visit: Visit) -> str:
     if status == 0:
         # A process that dies takes with it whom it is about to greet.
         return "" if any(_turns_away(each) for each in faults) else "got no answer"
-    if status == 503 and any(each.kind in (*STORE_FAULTS, SERVER_RESTARTED) for each in faults):
+    away = any(each.kind in (*STORE_FAULTS, SERVER_RESTARTED) for each in faults)
+    if status == 503 and (away or _was_overloaded(history, since)):
         return ""
     if status in (401, 403) and not _certainly_may_enter(history, visit, since, until):
         return ""
     return f"was refused with {status}"
+
+
+def _was_overloaded(history: History, at: float) -> bool:
+    """Tell whether the loop of a process had been late for so long that it lets nobody in."""
+    since = at - OVERLOAD_SECONDS
+    return any(
+        sum(min(end, at) - max(begin, since) for begin, end in process.pauses if begin < at and since < end)
+        >= 1
+        for process in history.processes.values()
+    )
 
 
 def _turns_away(fault: Fault) -> bool:
