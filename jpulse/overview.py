@@ -116,6 +116,7 @@ class Overview:
             "messagesPerSecond": sum(each["messagesPerSecond"] for each in stats["namespaces"]),
             "clients": sum(each["clientCount"] for each in stats["namespaces"]),
             "users": len(self._users()),
+            "refusals": self._refusals(cluster),
             "processes": list(self._processes(cluster)),
             "bridge": cluster.bridge_figures(),
             "store": store,
@@ -157,6 +158,13 @@ class Overview:
         """The keys of all who are signed in and connected."""
         crowds = [members.users for members in self._hub.members.values()]
         return {key for crowd in crowds for keys in (crowd.here, crowd.elsewhere) for key in keys}
+
+    def _refusals(self, cluster: Cluster) -> dict[str, int]:
+        """Handshakes that were refused, by reason, in all processes."""
+        total = self.refusals.copy()
+        for _, snapshot, _ in cluster.snapshots():
+            total.update(snapshot.refusals)
+        return dict(total)
 
     def _processes(self, cluster: Cluster) -> Iterator[dict[str, Any]]:
         """This process first, then the others by name."""

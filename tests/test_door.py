@@ -24,6 +24,7 @@ from tornado.netutil import bind_sockets
 from jpulse import App, Settings, create_app
 from jpulse.app import MAX_BODY_BYTES
 from jpulse.auth import Passwords
+from jpulse.cluster import Peer, Snapshot
 from jpulse.door import PEEK_BYTES, Door
 from jpulse.handshake import read_plain
 from jpulse.streams import MAX_HEADER_BYTES
@@ -321,6 +322,19 @@ def test_counting_of_refusals(server: Server) -> None:
     after = refusals(server.port)
     for reason in ("unknown", "origin", "signed out", "version", "key", "no upgrade"):
         assert after[reason] == before.get(reason, 0) + 1, reason
+
+
+def test_refusals_of_all_processes(two_ways: TwoWays) -> None:
+    """Administrators are told of the refusals of all processes, added up."""
+    app, peer = two_ways.app, Peer(b"peer", time.monotonic())
+    peer.snapshot = Snapshot(refusals={"origin": 5, "full": 1})
+    before = app.get_details()["refusals"]
+    two_ways.both(BROWSER + "Origin: http://evil.example\r\n\r\n")
+    app.cluster.peers[b"peer"] = peer
+    after = app.get_details()["refusals"]
+    del app.cluster.peers[b"peer"]
+    assert after["origin"] == before.get("origin", 0) + 2 + 5
+    assert after["full"] == before.get("full", 0) + 1
 
 
 @pytest.fixture(scope="module")
