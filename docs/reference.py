@@ -92,7 +92,7 @@ def accepted(check: settings.Check) -> str:
 
 def _default(value: Any) -> str:
     shown = settings._shown(value)
-    return shown if shown in ("none", "off") else f"`{shown}`"
+    return shown if shown in ("none", "on", "off") else f"`{shown}`"
 
 
 def _sentence(text: str) -> str:
@@ -330,13 +330,13 @@ CLOSE_REASONS = {
     CloseCode.NO_STATUS: "never sent: the other side's close frame had no code",
     CloseCode.ABNORMAL: "never sent: the connection broke without a close frame",
     CloseCode.INVALID_PAYLOAD: "a text message that is not UTF-8",
-    CloseCode.POLICY_VIOLATION: "a message in too many fragments, or the like",
+    CloseCode.POLICY_VIOLATION: "more empty fragments or compressed blocks than anybody needs",
     CloseCode.MESSAGE_TOO_BIG: "a message larger than [max_message_bytes](settings.md#max_message_bytes)",
-    CloseCode.INTERNAL_ERROR: "the server failed",
+    CloseCode.INTERNAL_ERROR: "not used by the framework: a handler that fails ends no connection",
     CloseCode.RESTART: "the server restarts; closes are spread over "
     "[drain_seconds](settings.md#drain_seconds)",
     CloseCode.TRY_AGAIN_LATER: "the client is too slow, its outbox passed "
-    "[max_outbox_bytes](settings.md#max_outbox_bytes); or the server is overloaded",
+    "[max_outbox_bytes](settings.md#max_outbox_bytes); or an application wants it to come back later",
     CloseCode.SESSION_ENDED: "the session ended: signed out anywhere, expired, or the user was disabled",
     CloseCode.ROLE_LOST: "the role that the namespace requires was taken away",
     CloseCode.NO_SIGN_OF_LIFE: "nothing came for [ping_interval](settings.md#ping_interval) + "

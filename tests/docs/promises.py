@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import expect
 
-from ..conftest import wait_until
+from ..conftest import ROOT, wait_until
 from ..raw_client import RawClient
 from ..visitor import Visitor
 from .story import Story
@@ -192,3 +193,24 @@ FRAMES = (
     *("connected.json", "say.json", "said.json"),
     *("ping.json", "pong.json", "refused.json"),
 )
+
+
+#: What the page says a server says, and the command that makes it say so.
+COMPLAINTS = {
+    "port 8080 is in use on 127.0.0.1": "jpulse --data-dir other",
+    "app: there is no module chat": "jpulse --port 0 --app chat",
+    "app: the module chat has no function setup(app)": "touch chat.py; jpulse --port 0 --app chat",
+    "there is no such setting": "JPULSE_PRT=1 jpulse user list",
+}
+
+
+@promise("docs/guides/troubleshooting.md")
+def troubleshooting(story: Story, _context: Any) -> None:
+    """A server that does not start says what the table has."""
+    page = (ROOT / "docs/guides/troubleshooting.md").read_text(encoding="utf-8")
+    for complaint, command in COMPLAINTS.items():
+        assert f"`{complaint}`" in page
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=story.folder, env=story.environ, capture_output=True, text=True
+        )
+        assert complaint.replace("8080", str(story.port)) in done.stderr, done.stderr

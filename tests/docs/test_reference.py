@@ -48,6 +48,13 @@ def test_every_setting(name: str) -> None:
     assert re.search(r"^- default: .+$", section, re.MULTILINE)
 
 
+def test_switches_have_two_flags() -> None:
+    """What is on can be turned off, and the page says how."""
+    page = reference.settings_page()
+    assert "- flag: `--demos`, `--no-demos`" in page
+    assert "- flag: `--debug`, `--no-debug`" in page
+
+
 def test_every_public_name() -> None:
     """What `from jpulse import …` has is in the Python reference, with members that exist."""
     assert set(jpulse.__all__) - {"__version__"} <= set(reference.PYTHON)
