@@ -340,9 +340,10 @@ CLOSE_REASONS = {
     CloseCode.SESSION_ENDED: "the session ended: signed out anywhere, expired, or the user was disabled",
     CloseCode.ROLE_LOST: "the role that the namespace requires was taken away",
     CloseCode.NO_SIGN_OF_LIFE: "nothing came for [ping_interval](settings.md#ping_interval) + "
-    "[pong_timeout](settings.md#pong_timeout)",
+    "[pong_timeout](settings.md#pong_timeout), or a message was not whole within "
+    "[message_seconds](settings.md#message_seconds)",
     CloseCode.TOO_MANY_MESSAGES: "more than [max_messages_per_second]"
-    "(settings.md#max_messages_per_second), again and again",
+    "(settings.md#max_messages_per_second), again and again; or a flood of pings or fragments",
 }
 
 
