@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from jpulse.store.base import Note, NoteStore, Session, Store, Todo, User, new_id
+from jpulse.store.base import Note, NoteStore, Session, Store, StoreUnavailable, Todo, User, new_id
 from jpulse.store.mongo import MongoStore
 from jpulse.store.redis_notes import RedisNotes
 from jpulse.store.sqlite import SqliteStore
@@ -43,6 +44,18 @@ def run_with(make: Callable[[], S], scenario: Callable[[S], Awaitable[T]]) -> T:
             await store.close()
 
     return asyncio.run(main())
+
+
+async def refused(call: Awaitable[Any]) -> bool:
+    """Wait for a call and tell whether the store was not available; either soon enough."""
+    begin = time.monotonic()
+    try:
+        await call
+    except StoreUnavailable:
+        return True
+    finally:
+        assert time.monotonic() - begin < PROMISE_SECONDS
+    return False
 
 
 @pytest.fixture(params=["sqlite", "mongo"])

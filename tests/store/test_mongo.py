@@ -13,24 +13,12 @@ from jpulse.store.base import Store, StoreStartError, StoreUnavailable, new_id
 from jpulse.store.mongo import MongoStore
 
 from ..servers import MongoServer, client, free_port
-from .conftest import NOW, PROMISE_SECONDS, Scenario, T, run_with, session, todo, user
+from .conftest import NOW, PROMISE_SECONDS, Scenario, T, refused, run_with, session, todo, user
 
 
 def run_on(url: str, scenario: Scenario[T]) -> T:
     """Run a scenario with the store at a URL."""
     return run_with(lambda: MongoStore(url), scenario)
-
-
-async def refused(call: Awaitable[Any]) -> bool:
-    """Wait for a call and tell whether the store was not available; either soon enough."""
-    begin = time.monotonic()
-    try:
-        await call
-    except StoreUnavailable:
-        return True
-    finally:
-        assert time.monotonic() - begin < PROMISE_SECONDS
-    return False
 
 
 async def recover(store: Store, seconds: float = 20) -> None:

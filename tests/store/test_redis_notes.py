@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -12,28 +11,16 @@ import msgspec
 import pytest
 
 from jpulse.errors import SettingsError
-from jpulse.store.base import Conflict, NoteStore, StoreUnavailable
+from jpulse.store.base import Conflict, NoteStore
 from jpulse.store.redis_notes import RedisNotes
 
 from ..servers import RedisServer, free_port, redis_client
-from .conftest import NOW, PROMISE_SECONDS, NotesScenario, T, note, run_with
+from .conftest import NOW, NotesScenario, T, note, refused, run_with
 
 
 def run_on(url: str, scenario: NotesScenario[T], prefix: str = "jpulse") -> T:
     """Run a scenario with the notes in the Redis at a URL."""
     return run_with(lambda: RedisNotes(url, prefix), scenario)
-
-
-async def refused(call: Awaitable[Any]) -> bool:
-    """Wait for a call and tell whether Redis was not available; either soon enough."""
-    begin = time.monotonic()
-    try:
-        await call
-    except StoreUnavailable:
-        return True
-    finally:
-        assert time.monotonic() - begin < PROMISE_SECONDS
-    return False
 
 
 async def all_refused(store: NoteStore) -> bool:
