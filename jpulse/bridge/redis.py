@@ -137,6 +137,8 @@ class RedisBridge(Bridge):
         self._canary_at: float | None = None
         self._missed = 0
         self._was_up = False
+        #: Why a connection has ended last.
+        self._trouble: BaseException | None = None
         self._proven = asyncio.Event()
         self._down_since = monotonic()
         #: What had been lost when the bridge went down.
@@ -155,7 +157,8 @@ class RedisBridge(Bridge):
         self._publisher.start()
         self._checks.start()
         if await self._first_of(self._proven, self._listener.refused, self._publisher.refused) is None:
-            log.warning("Redis does not answer; this process serves its own clients until it does")
+            why = _why(self._trouble)
+            log.warning("Redis does not answer (%s); this process serves its own clients until it does", why)
             events.on_bridge(DOWN)
         elif not self._proven.is_set():
             await self._end()
@@ -425,6 +428,7 @@ class RedisBridge(Bridge):
             self._publisher.restart()
 
     def _on_line_ended(self, name: str, error: BaseException | None) -> None:
+        self._trouble = error
         if name == "listener":
             self._listening.clear()
             self._heard.clear()

@@ -62,6 +62,17 @@ class Members(NamespaceHandler):
     require_auth = True
 
 
+class Admins(NamespaceHandler):
+    """For administrators only."""
+
+    path = "/api/1/ws/admins"
+    require_roles = ("admin",)
+
+    def on_connect(self, conn: Connection) -> None:
+        """Tell which process this is."""
+        conn.send({"type": "here", "pid": os.getpid()})
+
+
 def figures(app: App, relay: Relay) -> dict[str, Any]:
     """What this process knows."""
     return {
@@ -79,5 +90,6 @@ def setup(app: App) -> None:
     assert isinstance(relay, Relay)
     app.websockets.register(Quiet)
     app.websockets.register(Members)
+    app.websockets.register(Admins)
     telling = app.websockets.create_namespace("/api/1/ws/figures", max_messages_per_second=0)
     telling.on_message(lambda conn: conn.send(figures(app, relay)))
