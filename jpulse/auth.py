@@ -126,7 +126,8 @@ class Guesses:
         failures = self._failures.get(key)
         if failures is None:
             return 0.0
-        while failures and failures[0] <= now - GUESSING_SECONDS:
+        # What lies in the future was counted before the clock was set back, maybe by hours.
+        while failures and not now - GUESSING_SECONDS < failures[0] <= now:
             failures.popleft()
         return failures[0] + GUESSING_SECONDS - now if len(failures) >= self._limit else 0.0
 

@@ -317,6 +317,19 @@ def test_window_slides(run: Run) -> None:
     run(scenario)
 
 
+def test_guesses_before_the_clock_was_set_back(run: Run) -> None:
+    """Who waits while the clock is set back by hours need not wait for hours."""
+
+    async def scenario(office: Office) -> None:
+        for _ in range(5):
+            await office.fails()
+        assert (await office.fails()).code == 429
+        office.clock.now = NOW - 7200
+        await office.sign_in()
+
+    run(scenario)
+
+
 def test_refused_attempts_do_not_count(run: Run) -> None:
     """Who keeps asking while waiting does not wait any longer for it."""
 
