@@ -12,6 +12,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import struct
 
 from tornado.iostream import IOStream
 from tornado.util import _websocket_mask
@@ -118,6 +119,10 @@ class SocketTransport:
         except OSError:
             # The peer was faster; reading tells the connection.
             log.debug("the peer closed first")
+
+    def discard_output(self) -> None:
+        """Let the kernel throw away, when the socket is closed, what the peer has not taken: it gets RST."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def abort(self) -> None:
         """Close the socket at once, whatever waits; may be called again."""

@@ -37,6 +37,9 @@ class Transport(Protocol):
     def abort(self) -> None:
         """Close the socket at once, whatever waits; may be called again."""
 
+    def discard_output(self) -> None:
+        """Let the kernel throw away, when the socket is closed, what the peer has not taken."""
+
     def pause_reading(self) -> None:
         """Stop reading the socket; may be called again."""
 
@@ -63,7 +66,7 @@ class NoTransport:
     def half_close(self) -> None:
         """Do nothing."""
 
-    abort = pause_reading = resume_reading = half_close
+    abort = discard_output = pause_reading = resume_reading = half_close
 
 
 NO_TRANSPORT = NoTransport()
@@ -112,7 +115,7 @@ class Scheduler:
     def cut_overdue(self, now: float) -> None:
         """End the sockets of those who did not finish closing in time, and handlers that work too long."""
         for connection in [each for each in self.ending if each.close_deadline <= now]:
-            connection.connection_lost()
+            connection.cut()
         for worker in self.working:
             worker.cut_long_handler(now)
 
@@ -231,6 +234,16 @@ class BaseConnection:
             self.close_code = CloseCode.ABNORMAL
             self.on_end(by_peer=True)
         self.on_closed()
+
+    def cut(self) -> None:
+        """
+        End a socket whose peer did not finish closing in time.
+
+        Else the kernel would keep megabytes for a peer that does not read, for as long as the
+        peer likes, and for each of its connections.
+        """
+        self.transport.discard_output()
+        self.connection_lost()
 
     # Frames in
 

@@ -30,6 +30,7 @@ class FakeTransport:
         self.blocked = False
         self.half_closed = False
         self.aborted = False
+        self.discards = False
         self.reading = True
         connection.transport = self
 
@@ -52,6 +53,10 @@ class FakeTransport:
     def abort(self) -> None:
         """Note the end."""
         self.aborted = True
+
+    def discard_output(self) -> None:
+        """Note that a close throws away what was not sent."""
+        self.discards = True
 
     def pause_reading(self) -> None:
         """Note the pause."""

@@ -350,6 +350,8 @@ def test_overdue_closing_is_cut(world: World) -> None:
     assert not client.transport.aborted
     heartbeat.sweep(START + 5.0)
     assert client.transport.aborted
+    # What it did not read is not kept for it.
+    assert client.transport.discards
     assert client.connection.state is CLOSED
     assert world.hub.sockets == 0
 
