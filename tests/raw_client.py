@@ -41,6 +41,7 @@ class RawClient:
         port: int,
         path: str = "/",
         *,
+        host: str = "127.0.0.1",
         headers: dict[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
         timeout: float = 10,
@@ -55,7 +56,7 @@ class RawClient:
         self.compressed_messages = self.compressed_bytes = 0
         self.port = port
         try:
-            self._connect(timeout, receive_buffer, tls)
+            self._connect(host, timeout, receive_buffer, tls)
             if shake_hands:
                 self.send(self.handshake_request(path, headers))
                 status, _ = self.read_head()
@@ -64,11 +65,13 @@ class RawClient:
             self.socket.close()
             raise
 
-    def _connect(self, timeout: float, receive_buffer: int | None, tls: ssl.SSLContext | None) -> None:
+    def _connect(
+        self, host: str, timeout: float, receive_buffer: int | None, tls: ssl.SSLContext | None
+    ) -> None:
         self.socket.settimeout(timeout)
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.connect(("127.0.0.1", self.port))
+        self.socket.connect((host, self.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")

@@ -339,6 +339,7 @@ def statistics(app: App) -> dict[str, Any]:
         "sockets": app.hub.sockets,
         "dropped": {each.path: each.stats.dropped for each in app.websockets},
         "drops": {each.path: each.stats.drops for each in app.websockets},
+        "closes": {each.path: each.stats.closes for each in app.websockets},
     }
 
 
