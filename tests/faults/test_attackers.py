@@ -1,0 +1,141 @@
+"""Five hundred attackers at once: a process holds no more for them than the sum of its limits."""
+
+from __future__ import annotations
+
+import re
+import select
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from jpulse.transport import READ_BYTES
+
+from ..conftest import Server, wait_until
+from ..raw_client import RawClient, client_frame
+from ..support import memory_bytes, sockets, statistics
+from .test_peers import Neighbour
+
+WS = "/api/1/ws/"
+EACH = 125
+MAX_MESSAGE_BYTES, MAX_OUTBOX_BYTES, MAX_INBOX_MESSAGES = 32768, 65536, 64
+FLAGS = (
+    *("--max-message-bytes", str(MAX_MESSAGE_BYTES), "--max-outbox-bytes", str(MAX_OUTBOX_BYTES)),
+    *("--max-inbox-messages", str(MAX_INBOX_MESSAGES), "--max-connections", "600"),
+)
+#: What a connection holds beside what waits in it: see docs/performance.md.
+IDLE_BYTES = 9000
+#: An object of Python's around each message that waits.
+OBJECT_BYTES = 128
+#: A message that is still arriving is in a buffer that grows by an eighth at a time.
+ARRIVING_BYTES = MAX_MESSAGE_BYTES * 9 // 8
+#: Behind a busy handler: messages up to the limit of bytes, and the one that was over it.
+INBOX_BYTES = 2 * MAX_MESSAGE_BYTES + MAX_INBOX_MESSAGES * OBJECT_BYTES
+LIMIT_BYTES = IDLE_BYTES + READ_BYTES + ARRIVING_BYTES + INBOX_BYTES + MAX_OUTBOX_BYTES
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has had in RAM since `reset_peak` (VmHWM)."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="ascii"))
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def reset_peak(pid: int) -> None:
+    """Let the peak begin again at what there is now (proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
+
+@contextmanager
+def attackers(port: int, count: int, namespace: str) -> Iterator[list[RawClient]]:
+    """So many connections to a namespace, whose buffers are small, ended with RST."""
+    with ExitStack() as stack:
+        clients = [RawClient(port, WS + namespace, receive_buffer=4096) for _ in range(count)]
+        for client in clients:
+            # What waits is to wait in the server, not here.
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            stack.enter_context(client)
+        yield clients
+
+
+def send_what_fits(clients: list[RawClient], data: bytes) -> int:
+    """Send to each until it is not read any more; the bytes that were taken from all of them."""
+    waiting = {client.socket.fileno(): (client, memoryview(data)) for client in clients}
+    taken = 0
+    for client in clients:
+        client.socket.setblocking(False)
+    while waiting:
+        _, writable, _ = select.select([], list(waiting), [], 1.0)
+        if not writable:
+            break
+        for number in writable:
+            client, rest = waiting[number]
+            sent = client.socket.send(rest)
+            taken += sent
+            waiting[number] = (client, rest[sent:])
+            if sent == len(rest):
+                del waiting[number]
+    return taken
+
+
+def half_a_frame(size: int) -> bytes:
+    """A frame as large as it may be, without its last byte."""
+    return client_frame(b"x" * size)[:-1]
+
+
+def fragments(size: int) -> bytes:
+    """A message as large as it may be in ten fragments, without the last."""
+    piece = b"x" * (size // 10)
+    return client_frame(piece, fin=False) + client_frame(piece, 0, fin=False) * 9
+
+
+def flood(asker: RawClient, rounds: int) -> None:
+    """Let the namespace broadcast, and read it as a good client does."""
+    for _ in range(rounds):
+        asker.send_json({"count": 16, "size": 8192})
+        for _ in range(16):
+            asker.read_data("flood")
+
+
+def test_memory_for_attackers(serve: Callable[..., Server]) -> None:
+    """What a process holds for 500 attackers stays below the sum of their limits, and others are served."""
+    server = serve(*FLAGS, app="tests.apps.behaviours")
+    neighbour = Neighbour(server.port)
+    with (
+        attackers(server.port, EACH, "echo") as slow,
+        attackers(server.port, EACH, "echo") as fragmented,
+        attackers(server.port, EACH, "gate") as queued,
+        attackers(server.port, EACH, "flood") as lazy,
+        RawClient(server.port, WS + "flood") as asker,
+    ):
+        asker.read_data("connected")
+        before = memory_bytes(server.pid)
+        reset_peak(server.pid)
+        send_what_fits(slow, half_a_frame(MAX_MESSAGE_BYTES))
+        send_what_fits(fragmented, fragments(MAX_MESSAGE_BYTES))
+        wait = client_frame(b'{"type":"wait"}')
+        taken = send_what_fits(queued, wait + client_frame(b'{"pad":"' + b"x" * 2000 + b'"}') * 600)
+        assert taken < EACH * 600 * 2000, "all was taken although the handlers are busy"
+        while statistics(server.port)["closes"][WS + "flood"].get("1013", 0) < len(lazy):
+            flood(asker, 4)
+        used, limit = peak_bytes(server.pid) - before, 4 * EACH * LIMIT_BYTES
+        assert used < limit
+        assert all(not has_ended(client) for client in (*slow, *fragmented, *queued))
+    with RawClient(server.port, WS + "gate") as opener:
+        # Who is gone while a handler of its own is at work is missed when that has ended.
+        opener.send_json({"type": "open"})
+        opener.read_data("handled")
+    neighbour.stop()
+    if neighbour.failure is not None:
+        raise neighbour.failure
+    wait_until(lambda: sockets(server.port) == 0, 20)
+    print(f"\n{used / 1e6:.0f} MB of {limit / 1e6:.0f}, worst answer {max(neighbour.latencies) * 1e3:.0f} ms")
+
+
+def has_ended(client: RawClient) -> bool:
+    """Whether the server has ended a connection."""
+    poll = select.poll()
+    poll.register(client.socket, select.POLLRDHUP)
+    return bool(poll.poll(0))
