@@ -15,6 +15,7 @@ from jpulse.transport import READ_BYTES
 from ..conftest import Server, wait_until
 from ..raw_client import RawClient, client_frame
 from ..support import memory_bytes, sockets, statistics
+from .churn import MOST_GROWTH, churn
 from .test_peers import Neighbour
 
 WS = "/api/1/ws/"
@@ -139,3 +140,10 @@ def has_ended(client: RawClient) -> bool:
     poll = select.poll()
     poll.register(client.socket, select.POLLRDHUP)
     return bool(poll.poll(0))
+
+
+def test_memory_after_churn(serve: Callable[..., Server]) -> None:
+    """Connections that come and go, in every way, leave nothing behind: memory stays within 5 %."""
+    server = serve(app="tests.apps.behaviours")
+    outcome = churn(server, 5000)
+    assert abs(outcome.growth) < MOST_GROWTH, outcome
