@@ -425,12 +425,15 @@ def test_messages_before_a_broken_frame(server: Server) -> None:
         assert client.read_close()[0] == 1002
 
 
-def test_too_large_message(server: Server) -> None:
-    """A message over the limit is refused with 1009 when its head has come, before any of its payload."""
+@pytest.mark.parametrize("length", [65537, 2**31, 2**62, 2**63 - 1])
+def test_too_large_message(server: Server, length: int) -> None:
+    """A message over the limit is refused with 1009 when its length is told, and that is counted."""
+    before = statistics(server.port)["drops"][WS + "echo"]["size"]
     with connect(server, "echo") as client:
-        client.send(b"\x81\xff" + (65537).to_bytes(8, "big"))
+        client.send(b"\x81\xff" + length.to_bytes(8, "big"))
         assert client.read_close()[0] == 1009
         assert client.at_end()
+    assert statistics(server.port)["drops"][WS + "echo"]["size"] == before + 1
 
 
 def test_too_large_message_in_fragments(server: Server) -> None:
@@ -441,10 +444,11 @@ def test_too_large_message_in_fragments(server: Server) -> None:
         assert client.read_close()[0] == 1009
 
 
-def test_message_of_exactly_the_limit(server: Server) -> None:
-    """A message of exactly `max_message_bytes` is handled."""
+@pytest.mark.parametrize("length", [65535, 65536])
+def test_message_within_the_limit(server: Server, length: int) -> None:
+    """A message of `max_message_bytes`, or one byte less, is handled."""
     with connect(server, "echo") as client:
-        pad = "x" * (65536 - len('{"pad":""}'))
+        pad = "x" * (length - len('{"pad":""}'))
         client.send(client_frame(b'{"pad":"%b"}' % pad.encode()))
         assert client.read_data("echo")["message"]["pad"] == pad
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import ROOT, Server, wait_until
-from .raw_client import CLOSE, RawClient, client_frame
+from .raw_client import CLOSE, PING, PONG, RawClient, client_frame
 from .support import ask, make_certificate
 
 WS = "/api/1/ws/"
@@ -453,14 +453,18 @@ def test_async_setup(serve: Callable[..., Server], tmp_path: Path) -> None:
         assert client.read_data("connected")["namespace"] == WS + "later"
 
 
-def test_clock_set_back(serve: Callable[..., Server], tmp_path: Path) -> None:
-    """When the time of day is set back by hours, silent clients are still pinged and ended."""
+@pytest.mark.parametrize("seconds", [-7200, 7200])
+def test_clock_that_jumps(serve: Callable[..., Server], tmp_path: Path, seconds: int) -> None:
+    """When the time of day jumps by hours, either way, clients live, and the silent are pinged and ended."""
     (tmp_path / "clock.py").write_text(
         "import time\n"
         "def setup(app):\n"
         "    real = time.time\n"
         "    ns = app.websockets.create_namespace('/api/1/ws/clock')\n"
-        "    ns.on_message(lambda conn: setattr(time, 'time', lambda: real() - 7200))\n",
+        "    def jump(conn):\n"
+        "        time.time = lambda: real() + conn.message['seconds']\n"
+        "        conn.send({'type': 'jumped'})\n"
+        "    ns.on_message(jump)\n",
         encoding="utf-8",
     )
     server = serve(
@@ -475,7 +479,12 @@ def test_clock_set_back(serve: Callable[..., Server], tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     with RawClient(server.port, WS + "clock") as client:
-        client.send_json({"type": "jump"})
+        client.send_json({"seconds": seconds})
+        assert client.read_data("jumped")
+        for _ in range(3):
+            while client.read_frame()[0] != PING:
+                pass
+            client.send(client_frame(b"", PONG))
         assert client.read_close()[0] == 4408
 
 
