@@ -142,13 +142,15 @@ def echo(bench: Bench, peer: Peer) -> Figures:
 
 
 def deflate(bench: Bench, peer: Peer) -> Figures:
-    """Broadcasts of JSON as people write it, to clients that do and that do not take it compressed."""
+    """Broadcasts of JSON as people write it, to clients that take it compressed or not; then to one."""
     server, seconds, figures = bench.stage.shared(peer), bench.effort.seconds, {}
     for size in NEWS_SIZES:
         address = Address(f"/api/1/ws/bench-news-{size}")
         for name, offered in (("plain", False), ("packed", True)):
             outcome = bench.load.run(server, address, "broadcast", CLIENTS, seconds, deflate=offered)
+            alone = bench.load.run(server, address, "broadcast", 1, seconds / 2, deflate=offered)
             figures[f"{name}-cost-{size}"] = outcome.cost_us
+            figures[f"{name}-alone-{size}"] = alone.cost_us
             figures[f"{name}-bytes-{size}"] = outcome.payload_bytes
     return figures
 
@@ -343,6 +345,8 @@ CASES = (
             for metric in (
                 Metric(f"plain-cost-{size}", f"{size:,} bytes to {CLIENTS}, not compressed", COST, 2),
                 Metric(f"packed-cost-{size}", f"{size:,} bytes to {CLIENTS}, compressed", COST, 2),
+                Metric(f"plain-alone-{size}", f"{size:,} bytes to one, not compressed", COST, 2),
+                Metric(f"packed-alone-{size}", f"{size:,} bytes to one, compressed", COST, 2),
                 Metric(f"plain-bytes-{size}", "payload, not compressed", "bytes", 0),
                 Metric(f"packed-bytes-{size}", "payload, compressed", "bytes", 0),
             )
