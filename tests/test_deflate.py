@@ -31,6 +31,8 @@ LIMIT = 1000
 WS = "/api/1/ws/"
 #: What Chromium and Firefox offer.
 BROWSER_OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
+#: A header that comes twice.
+TWO_OFFERS = "x-other\r\nSec-WebSocket-Extensions: permessage-deflate"
 LONG = "a text of which there is much " * 40
 
 
@@ -584,6 +586,7 @@ def connect(server: Server, path: str = "packed", headers: dict[str, str] | None
         pytest.param({}, id="short way"),
         # Nothing that a browser would send with a handshake.
         pytest.param({"Content-Length": "0"}, id="long way"),
+        pytest.param({"Sec-WebSocket-Extensions": TWO_OFFERS}, id="two headers"),
     ],
 )
 def test_handshake(server: Server, extra: dict[str, str]) -> None:
