@@ -200,6 +200,14 @@ def test_not_handled() -> None:
     assert found([*events, *go(ANN, ONE, 3, LOST, 0)]) == []
 
 
+def test_not_handled_in_a_short_drain() -> None:
+    """A process that was held up while it ended may not have handled the last."""
+    last = [*three(), Sent(ANN, 8, ANN, 0), *go(ANN, ONE, 8.5), Finished(ONE, 9)]
+    rest = [event for visit in (BOB,) for event in go(visit, ONE, 8.6, TOLD, 1012)]
+    assert found([*last, *rest]) == ["unhandled"]
+    assert found([*last, *rest, Late(ONE, 8.4, 7.5)]) == []
+
+
 def test_handled_out_of_turn() -> None:
     """A message that is handled before an earlier one of the same connection is found."""
     sent = [Sent(ANN, 2, ANN, 0), Sent(ANN, 2, ANN, 1), *get(4, (ANN, 1), ANN, BOB, CID)]
@@ -357,6 +365,14 @@ def test_closed_for_a_reason() -> None:
     """A process that ends, and a client that does not read, are reasons."""
     assert found([*talk(), *go(CID, TWO, 9, TOLD, 1012), Finished(TWO, 9.5)]) == []
     assert found([*talk(), Stalled(CID, 5, 8), *go(CID, TWO, 9, TOLD, 1013)]) == []
+
+
+def test_cut_while_closing() -> None:
+    """Who reads too slowly to come to the close frame is cut, in the namespace of such clients alone."""
+    for path, rules in ((CROWD, []), (SQUARE, ["expelled"])):
+        events = [*started(ONE), *come(ANN, ONE, 1, path), Left(ONE, 5, ANN, 1013)]
+        assert found([*events, Ended(ANN, 7.1, LOST, 1006)]) == rules
+        assert found([*events, Ended(ANN, 6.1, LOST, 1006)]) == ["expelled"]
 
 
 def test_silent_and_still_there() -> None:

@@ -55,10 +55,10 @@ class Run:
         print(told)
         return status, told
 
-    def kill(self) -> None:
-        """End it, if it has not ended."""
-        self._process.kill()
-        self._process.wait()
+    def stop(self) -> None:
+        """End it with its servers, if it has not ended."""
+        self._process.terminate()
+        self._process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
     }
     yield begun
     for run in begun.values():
-        run.kill()
+        run.stop()
     wait_until(lambda: not processes_about(folder), 30, "the end of all processes")
 
 

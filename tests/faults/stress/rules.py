@@ -51,6 +51,8 @@ SESSION_SECONDS, ALLOWANCE_SECONDS = 1.0, 0.5
 PING_SECONDS, PONG_SECONDS, TICK_SECONDS = 5.0, 2.0, 2.0
 #: What a process counted so long before it was killed the others may not know.
 UNTOLD_SECONDS = 0.5
+#: Settings of the run: what handlers have to finish when a process ends, and clients to close.
+DRAIN_SECONDS, CLOSE_SECONDS = 2.0, 2.0
 #: A loop that was late in three of four measurements, half a second or more each, may be so still.
 OVERLOAD_SECONDS = 8.0
 #: How much a process may have grown in a run, beyond a quarter.
@@ -180,9 +182,13 @@ def _unhandled_of(visit: Visit, process: Process, dids: list[Did]) -> Found:
 
 
 def _was_heard_out(visit: Visit, process: Process) -> bool:
+    """Tell whether there was time to handle all that a client sent, also when its process ended then."""
     if visit.ended is None:
         return visit.is_complete and not process.was_killed
-    return visit.ended.how == ASKED
+    if visit.ended.how != ASKED:
+        return False
+    drain = process.ended - DRAIN_SECONDS - 1
+    return visit.ended.at < drain or not any(drain < end for _, end in process.pauses)
 
 
 # What does not arrive
@@ -466,21 +472,17 @@ def _why_wrongly_refused(history: History, visit: Visit) -> str:
         # A process that dies takes with it whom it is about to greet.
         return "" if any(_turns_away(each) for each in faults) else "got no answer"
     away = any(each.kind in (*STORE_FAULTS, SERVER_RESTARTED) for each in faults)
-    if status == 503 and (away or _was_overloaded(history, since)):
+    if status == 503 and (away or _was_overloaded(history, since, until)):
         return ""
     if status in (401, 403) and not _certainly_may_enter(history, visit, since, until):
         return ""
     return f"was refused with {status}"
 
 
-def _was_overloaded(history: History, at: float) -> bool:
+def _was_overloaded(history: History, since: float, until: float) -> bool:
     """Tell whether the loop of a process had been late for so long that it lets nobody in."""
-    since = at - OVERLOAD_SECONDS
-    return any(
-        sum(min(end, at) - max(begin, since) for begin, end in process.pauses if begin < at and since < end)
-        >= 1
-        for process in history.processes.values()
-    )
+    windows = Windows(history)
+    return any(windows.paused(pid, since - OVERLOAD_SECONDS, until) >= 1 for pid in history.processes)
 
 
 def _turns_away(fault: Fault) -> bool:
@@ -514,7 +516,7 @@ def _why_wrongly_closed(history: History, windows: Windows, visit: Visit) -> str
         return ""
     match code:
         case 1006:
-            right = process.ended < at + 1
+            right = process.ended < at + 1 or (visit.path == CROWD and _was_cut(history, visit))
         case 1012:
             right = process.ended < inf
         case 1013:
@@ -526,6 +528,12 @@ def _why_wrongly_closed(history: History, windows: Windows, visit: Visit) -> str
         case _:
             right = False
     return "" if right else f"was closed with {code} for no reason"
+
+
+def _was_cut(history: History, visit: Visit) -> bool:
+    """Tell whether a closing connection was cut whose client read too slowly to come to the close frame."""
+    stay = history.stay_of(visit)
+    return stay is not None and visit.ended is not None and visit.ended.at - stay.until >= CLOSE_SECONDS
 
 
 def _may_have_ended(history: History, visit: Visit, at: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -165,6 +166,8 @@ def _of_servers(site: Site, statuses: list[int]) -> Iterator[Violation]:
 
 def main(options: Options) -> int:
     """Run, tell, and return the exit status: 1 if anything was violated."""
+    # Whoever ends this ends the servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = monotonic()
     outcome = run(options)
     print(outcome.text(options.seed))
