@@ -2,13 +2,15 @@
 A client in a network of its own, whose cable can be pulled: the server gets no FIN, no RST, nothing.
 
 `python -m tests.faults.cable HOST PORT PATH` connects, says "connected" on its
-output and answers pings until it is ended. `Cable` runs it in a network namespace.
+output and answers pings until it is ended. `Cable` runs it in a network namespace; where
+none can be made, `Freezer` stops the process instead: then TCP still answers, and nobody else.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -23,17 +25,47 @@ class CannotSetUp(Exception):
     """There is no `ip`, or nobody may make network namespaces here; the message says which."""
 
 
-class Cable:
+class Freezer:
+    """A client that can be stopped: nothing comes from it any more."""
+
+    host = "127.0.0.1"
+    #: What runs the client.
+    _prefix: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def connect(self, port: int, path: str) -> None:
+        """Let the client connect."""
+        command = (*self._prefix, sys.executable, "-m", "tests.faults.cable", self.host, str(port), path)
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "connected\n"
+
+    def pull(self) -> None:
+        """Stop the client."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def close(self) -> None:
+        """End the client; may be called again."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate(timeout=SECONDS)
+
+
+class Cable(Freezer):
     """A network namespace with one client in it, and the link between it and us; needs root."""
 
     def __init__(self) -> None:
+        super().__init__()
         if shutil.which("ip") is None:
             raise CannotSetUp("there is no program `ip` (Debian package iproute2)")
         number = os.getpid() % 250
         self._name, self._ours, self._theirs = f"jpulse-{os.getpid()}", f"jp{number}a", f"jp{number}b"
         #: Addresses that RFC 3927 keeps for links without a router.
         self.host, self._client_host = f"169.254.{number}.1", f"169.254.{number}.2"
-        self._process: subprocess.Popen[str] | None = None
+        self._prefix = ("ip", "netns", "exec", self._name)
         try:
             self._set_up()
         except subprocess.CalledProcessError as error:
@@ -48,23 +80,13 @@ class Cable:
         _ip("-n", self._name, "addr", "add", f"{self._client_host}/30", "dev", self._theirs)
         _ip("-n", self._name, "link", "set", self._theirs, "up")
 
-    def connect(self, port: int, path: str) -> None:
-        """Let the client connect."""
-        module = (sys.executable, "-m", "tests.faults.cable", self.host, str(port), path)
-        command = ("ip", "netns", "exec", self._name, *module)
-        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "connected\n"
-
     def pull(self) -> None:
         """Let nothing pass any more, in either direction."""
         _ip("link", "set", self._ours, "down")
 
     def close(self) -> None:
         """End the client and its network; may be called again."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate(timeout=SECONDS)
+        super().close()
         for command in (("link", "del", self._ours), ("netns", "del", self._name)):
             with suppress(subprocess.CalledProcessError):
                 _ip(*command)
