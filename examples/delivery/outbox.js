@@ -15,7 +15,7 @@ class Outbox {
     constructor(connection, name) {
         this.connection = connection;
         this.prefix = `${name}/`;
-        this.sender = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36).padStart(7, '0')).join('');
+        this.sender = Outbox.randomId();
         this.number = 0;
         this.change = () => {};
         connection.onMessage(({success, data}) => {
@@ -34,7 +34,9 @@ class Outbox {
     /** Keep a text and send it; from here on it is delivered. Throws if the browser or the server cannot keep it. */
     add(text) {
         // The server would refuse these, and with them all that wait behind.
-        if (!text || text.length > Outbox.MAX_LENGTH) throw new RangeError(`1 to ${Outbox.MAX_LENGTH} characters are needed`);
+        if (!text || text.length > Outbox.MAX_LENGTH) {
+            throw new RangeError(`1 to ${Outbox.MAX_LENGTH} characters are needed`);
+        }
         const wellFormed = new TextDecoder().decode(new TextEncoder().encode(text));
         localStorage.setItem(`${this.prefix}${this.sender}/${this.number + 1}`, wellFormed);
         this.number += 1;
@@ -45,7 +47,7 @@ class Outbox {
 
     /** Send of each sender what waits, oldest first. */
     flush() {
-        for (const sender of new Set(this.keys().map((key) => key.split('/')[1]))) this.sendFirst(sender);
+        this.senders().forEach((sender) => this.sendFirst(sender));
     }
 
     /** A sender's next texts go when the ones before are acknowledged: so their order is kept. */
@@ -53,7 +55,8 @@ class Outbox {
         const waiting = this.waiting(sender).slice(0, Outbox.MAX_TEXTS);
         if (!waiting.length) return;
         // False without a connection: the next greeting flushes.
-        this.connection.send({type: 'deliver', sender, first: waiting[0].number, texts: waiting.map(({text}) => text)});
+        const texts = waiting.map(({text}) => text);
+        this.connection.send({type: 'deliver', sender, first: waiting[0].number, texts});
     }
 
     acknowledge({sender, last}) {
@@ -73,11 +76,21 @@ class Outbox {
 
     /** All texts that wait, of this tab and of others. */
     get texts() {
-        return [...new Set(this.keys().map((key) => key.split('/')[1]))].flatMap((sender) => this.waiting(sender).map(({text}) => text));
+        return this.senders().flatMap((sender) => this.waiting(sender).map(({text}) => text));
+    }
+
+    senders() {
+        return [...new Set(this.keys().map((key) => key.split('/')[1]))];
     }
 
     keys() {
         return Object.keys(localStorage).filter((key) => key.startsWith(this.prefix));
+    }
+
+    /** Nobody can guess it. */
+    static randomId() {
+        const parts = crypto.getRandomValues(new Uint32Array(4));
+        return Array.from(parts, (part) => part.toString(36).padStart(7, '0')).join('');
     }
 }
 

@@ -72,7 +72,8 @@ drawWaiting();
 
 function drawWaiting() {
     const {texts} = outbox;
-    element('waiting').replaceChildren(...texts.map((text) => Object.assign(document.createElement('li'), {textContent: text})));
+    const row = (text) => Object.assign(document.createElement('li'), {textContent: text});
+    element('waiting').replaceChildren(...texts.map(row));
     element('waiting-count').textContent = texts.length ? `${texts.length} not delivered yet` : '';
 }
 

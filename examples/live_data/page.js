@@ -24,7 +24,9 @@ function take(told) {
 function draw() {
     const newest = points.at(-1);
     element('now').textContent = newest ? `${Math.round(newest.mean)} %` : '';
-    element('range').textContent = newest ? `${Math.round(newest.low)} to ${Math.round(newest.high)} % within the last second` : 'Waiting for the first second…';
+    element('range').textContent = newest
+        ? `${Math.round(newest.low)} to ${Math.round(newest.high)} % within the last second`
+        : 'Waiting for the first second…';
     chart.setData(columns());
 }
 

@@ -68,7 +68,8 @@ function row({id, sender, text, sentAt}) {
     const item = document.createElement('li');
     const words = Object.assign(document.createElement('span'), {className: 'grows', textContent: text});
     const source = Object.assign(document.createElement('span'), {className: 'small'});
-    source.textContent = `${id > upTo ? 'New, from' : 'From'} ${sender || 'the server'}, ${new Date(sentAt * 1000).toLocaleString()}`;
+    const time = new Date(sentAt * 1000).toLocaleString();
+    source.textContent = `${id > upTo ? 'New, from' : 'From'} ${sender || 'the server'}, ${time}`;
     item.classList.toggle('is-unread', id > upTo);
     words.append(document.createElement('br'), source);
     item.append(words);
@@ -79,7 +80,8 @@ element('seen').addEventListener('click', () => connection.send({type: 'seen', u
 
 element('send').addEventListener('submit', async (event) => {
     event.preventDefault();
-    const answer = await jPulse.api.post('/api/1/notifications', {to: element('to').value.trim(), text: element('text').value.trim()});
+    const message = {to: element('to').value.trim(), text: element('text').value.trim()};
+    const answer = await jPulse.api.post('/api/1/notifications', message);
     element('problem').textContent = answer.success ? '' : answer.error;
     if (!answer.success) return;
     element('text').value = '';

@@ -72,15 +72,16 @@ const nameOf = (id) => people.get(id)?.name ?? 'Somebody';
 
 function draw() {
     const here = [...people.values()].filter(({state}) => state !== 'gone');
-    element('people').replaceChildren(...here.map(({id, name, state}) => {
-        const row = document.createElement('li');
-        row.dataset.state = state;
-        row.append(Object.assign(document.createElement('span'), {className: 'sign'}));
-        row.append(Object.assign(document.createElement('span'), {className: 'grows', textContent: id === me ? `${name} (you)` : name}));
-        row.append(Object.assign(document.createElement('span'), {className: 'small', textContent: state}));
-        return row;
-    }));
+    element('people').replaceChildren(...here.map(row));
     element('count').textContent = `${here.length} here`;
+}
+
+function row({id, name, state}) {
+    const part = (className, textContent) => Object.assign(document.createElement('span'), {className, textContent});
+    const item = document.createElement('li');
+    item.dataset.state = state;
+    item.append(part('sign', ''), part('grows', id === me ? `${name} (you)` : name), part('small', state));
+    return item;
 }
 
 function drawTyping() {
@@ -88,7 +89,8 @@ function drawTyping() {
         if (until <= Date.now()) typing.delete(id);
     }
     const names = [...typing.keys()].map(nameOf);
-    element('typing').textContent = names.length ? `${names.join(', ')} ${names.length > 1 ? 'are' : 'is'} typing…` : '';
+    const verb = names.length > 1 ? 'are' : 'is';
+    element('typing').textContent = names.length ? `${names.join(', ')} ${verb} typing…` : '';
 }
 
 // Away: when the tab is hidden, and when the visitor says so.

@@ -7,54 +7,18 @@ ones behind it, each runs in a task of its own, and replies come in whichever or
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from jpulse import App, ClientError, Connection, NamespaceHandler
+
+from .questions import QUESTIONS
 
 log = logging.getLogger("examples.request_reply")
 
 #: Requests of one connection that may be under way; what comes on top is refused, not kept waiting.
 MAX_AT_ONCE = 8
 MAX_ID_LENGTH = 64
-MAX_NUMBER = 10**12
-MAX_SECONDS = 10
-
-
-async def factors(conn: Connection, message: dict[str, Any]) -> list[int]:
-    """Factorise a number, in a thread so that nobody else waits."""
-    number = message.get("number")
-    if not isinstance(number, int) or isinstance(number, bool) or not 2 <= number <= MAX_NUMBER:
-        raise ClientError(f"number: a whole number from 2 to {MAX_NUMBER} is needed")
-    return await asyncio.to_thread(factorise, number)
-
-
-async def report(conn: Connection, message: dict[str, Any]) -> str:
-    """Stand in for something that takes its time, such as another server."""
-    seconds = message.get("seconds")
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_SECONDS:
-        raise ClientError(f"seconds: a number from 0 to {MAX_SECONDS} is needed")
-    await asyncio.sleep(seconds)
-    return f"The report for {conn.username or 'a guest'}, after {seconds:g} s"
-
-
-def factorise(number: int) -> list[int]:
-    """The prime factors, smallest first."""
-    found, divisor = [], 2
-    while divisor * divisor <= number:
-        while number % divisor == 0:
-            found.append(divisor)
-            number //= divisor
-        divisor += 1 if divisor == 2 else 2
-    return [*found, number] if number > 1 else found
-
-
-#: What can be asked for.
-REQUESTS: dict[str, Callable[[Connection, dict[str, Any]], Awaitable[Any]]] = {
-    "factors": factors,
-    "report": report,
-}
 
 
 class RequestReply(NamespaceHandler):
@@ -95,9 +59,9 @@ class RequestReply(NamespaceHandler):
 async def answer(conn: Connection, request_id: str, kind: str, message: dict[str, Any]) -> None:
     """Reply with a result or an error, in any case exactly once."""
     try:
-        if kind not in REQUESTS:
-            raise ClientError(f"type: {kind!r:.60} is not one of {', '.join(REQUESTS)}", 404)
-        reply(conn, request_id, result=await REQUESTS[kind](conn, message))
+        if kind not in QUESTIONS:
+            raise ClientError(f"type: {kind!r:.60} is not one of {', '.join(QUESTIONS)}", 404)
+        reply(conn, request_id, result=await QUESTIONS[kind](conn, message))
     except ClientError as error:
         reply(conn, request_id, error=error.message, code=error.code)
     except Exception:

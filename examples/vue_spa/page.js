@@ -4,9 +4,13 @@
 const LinkStatus = {
     props: ['link'],
     setup({link: {status, reason, connect}}) {
-        const words = {connecting: 'Connecting', connected: 'Connected', reconnecting: 'Reconnecting', disconnected: 'Not connected'};
+        const words = {
+            connecting: 'Connecting', connected: 'Connected',
+            reconnecting: 'Reconnecting', disconnected: 'Not connected',
+        };
+        const text = () => words[status.value] + (reason.value ? `. ${reason.value.message}.` : '');
         return () => h('div', {class: 'connection', id: 'connection', 'data-status': status.value}, [
-            h('p', {class: 'connection-line', role: 'status'}, words[status.value] + (reason.value ? `. ${reason.value.message}.` : '')),
+            h('p', {class: 'connection-line', role: 'status'}, text()),
             status.value === 'disconnected' && h('button', {class: 'button is-small', onClick: connect}, 'Connect'),
         ]);
     },
@@ -35,7 +39,10 @@ const PollsApp = {
         return () => [
             h('h1', 'Polls'),
             h(LinkStatus, {link: store.link}),
-            h('nav', {class: 'views', 'aria-label': 'Views', key: route.value.join('/')}, [tab('#/', 'All polls'), tab('#/new', 'Ask something')]),
+            h('nav', {class: 'views', 'aria-label': 'Views', key: route.value.join('/')}, [
+                tab('#/', 'All polls'),
+                tab('#/new', 'Ask something'),
+            ]),
             store.trouble.value && h('p', {class: 'form-error', role: 'alert'}, [
                 `The polls could not be loaded. ${store.trouble.value} `,
                 h('button', {class: 'button is-small', onClick: store.load}, 'Try again'),

@@ -65,7 +65,10 @@ function readVotes() {
 
 /** Names a guest to the server, and to nobody else. */
 function voterId() {
-    const random = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36).padStart(7, '0')).join('');
-    if (!localStorage.getItem('polls.voter')) localStorage.setItem('polls.voter', random());
-    return localStorage.getItem('polls.voter');
+    const KEY = 'polls.voter';
+    if (!localStorage.getItem(KEY)) {
+        const parts = crypto.getRandomValues(new Uint32Array(4));
+        localStorage.setItem(KEY, Array.from(parts, (part) => part.toString(36).padStart(7, '0')).join(''));
+    }
+    return localStorage.getItem(KEY);
 }

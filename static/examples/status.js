@@ -7,11 +7,14 @@
  * @param {Handle} connection what jPulse.ws.connect returned
  */
 function showStatus(connection) {
-    const words = {connecting: 'Connecting', connected: 'Connected', reconnecting: 'Reconnecting', disconnected: 'Not connected'};
+    const words = {
+        connecting: 'Connecting', connected: 'Connected', reconnecting: 'Reconnecting', disconnected: 'Not connected',
+    };
     const box = document.getElementById('connection');
-    const line = Object.assign(document.createElement('p'), {className: 'connection-line'});
-    const button = Object.assign(document.createElement('button'), {className: 'button is-small', textContent: 'Connect'});
-    const signIn = Object.assign(document.createElement('a'), {className: 'button is-small', textContent: 'Sign in'});
+    const make = (tag, className, textContent) => Object.assign(document.createElement(tag), {className, textContent});
+    const line = make('p', 'connection-line', '');
+    const button = make('button', 'button is-small', 'Connect');
+    const signIn = make('a', 'button is-small', 'Sign in');
     line.setAttribute('role', 'status');
     signIn.href = `/auth/login?next=${encodeURIComponent(location.pathname)}`;
     button.addEventListener('click', () => connection.connect());

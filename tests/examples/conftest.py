@@ -108,7 +108,7 @@ def visit(browser: Any, site: Site, console: ConsoleLog) -> Iterator[Visit]:
         context = after.context if after else browser.new_context(**options)
         if not after:
             contexts.append(context)
-            context.set_default_timeout(15_000)
+            context.set_default_timeout(30_000)
             console.watch(context)
         if name:
             sign_in(context, site.servers[process], name)
@@ -133,7 +133,7 @@ def sign_in(context: Any, server: Server, name: str) -> None:
     assert context.request.post(f"{server.url}/api/1/auth/login", data=credentials).ok
 
 
-def wait_for_status(page: Any, status: str, seconds: float = 15) -> None:
+def wait_for_status(page: Any, status: str, seconds: float = 30) -> None:
     """Wait until the page's connection has a status."""
     page.wait_for_selector(f'#connection[data-status="{status}"]', timeout=seconds * 1000)
 
@@ -152,7 +152,7 @@ def come_back(*pages: Any) -> None:
         )
 
 
-def eventually(read: Callable[[], Any], wanted: Any, seconds: float = 15) -> None:
+def eventually(read: Callable[[], Any], wanted: Any, seconds: float = 30) -> None:
     """Wait until something has a value; fail telling the value that it has."""
     deadline = time.monotonic() + seconds
     while (found := read()) != wanted and time.monotonic() < deadline:

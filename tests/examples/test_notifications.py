@@ -33,8 +33,13 @@ def badge(page: Any) -> str:
 
 
 def read_all(page: Any) -> None:
-    """Have nothing unread."""
-    page.evaluate("() => connection.send({type: 'seen', upTo: Number.MAX_SAFE_INTEGER - 1})")
+    """Have nothing unread; returns when the server has said so."""
+    page.evaluate(
+        """() => new Promise((resolve) => {
+            connection.onMessage(({data}) => { if (data?.type === 'seen') resolve(); });
+            connection.send({type: 'seen', upTo: Number.MAX_SAFE_INTEGER - 1});
+        })"""
+    )
     eventually(lambda: badge(page), "All read")
 
 

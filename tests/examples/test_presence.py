@@ -7,7 +7,7 @@ from typing import Any
 
 from ..browser.conftest import ConsoleLog
 from ..raw_client import RawClient
-from ..visitor import data_dir, manage
+from ..visitor import data_dir
 from .conftest import Site, Visit, come_back, eventually, texts
 
 PATH = "/api/1/ws/presence"
@@ -57,22 +57,21 @@ def test_typing(visit: Visit) -> None:
     eventually(lambda: texts(bob, "#typing"), [""])
 
 
-def test_tabs_of_one_person(visit: Visit, site: Site) -> None:
+def test_tabs_of_one_person(visit: Visit) -> None:
     """Tabs at different processes, and devices of a user, are one person: here and online while one is."""
-    manage(site.servers[0], "add", "ann", "--roles", "user")
-    bob, guest, laptop = visit(0), visit(0), visit(1, name="ann")
+    bob, guest, laptop = visit(0), visit(0), visit(1, name="admin")
     call_oneself(bob, "Bob")
     call_oneself(guest, "Guest")
-    tab, phone = visit(1, after=guest), visit(0, name="ann")
-    both = {"you": "online", "Guest (guest)": "online", "ann": "online"}
+    tab, phone = visit(1, after=guest), visit(0, name="admin")
+    both = {"you": "online", "Guest (guest)": "online", "admin": "online"}
     eventually(lambda: people(bob), both)
     tab.get_by_label("I am away").check()
     phone.get_by_label("I am away").check()
     eventually(lambda: people(phone)["you"], "online")
     laptop.close()
-    eventually(lambda: people(bob), {**both, "ann": "away"})
+    eventually(lambda: people(bob), {**both, "admin": "away"})
     guest.close()
-    eventually(lambda: people(bob), {**both, "ann": "away", "Guest (guest)": "away"})
+    eventually(lambda: people(bob), {**both, "admin": "away", "Guest (guest)": "away"})
     tab.close()
     phone.close()
     eventually(lambda: people(bob), {"you": "online"})
