@@ -7,6 +7,7 @@ import json
 import os
 import re
 import select
+import socket
 import ssl
 import threading
 import time
@@ -23,7 +24,7 @@ from tornado.netutil import bind_sockets
 
 from jpulse import App, Settings, create_app
 from jpulse.app import MAX_BODY_BYTES
-from jpulse.auth import Passwords
+from jpulse.auth import Passwords, SignedIn
 from jpulse.cluster import Peer, Snapshot
 from jpulse.door import PEEK_BYTES, Door
 from jpulse.handshake import read_plain
@@ -203,6 +204,70 @@ def test_both_ways_decide_the_same(two_ways: TwoWays, request_text: str) -> None
     """Whatever a request is, the door and Tornado's way give the same answer, name, user and address."""
     by_door, by_tornado = two_ways.both(request_text)
     assert by_door == by_tornado
+
+
+# What a session's lookup leaves room for
+
+
+class SlowSessions:
+    """Sessions are found when the test wants it."""
+
+    def __init__(self, ways: TwoWays, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._loop_of = ways
+        self._found = ways.run(self._make_event())
+        #: Handshakes that wait.
+        self.waiting = 0
+        find = ways.app.auth.authenticate
+
+        async def find_later(cookie: str | None) -> SignedIn | None:
+            self.waiting += 1
+            await self._found.wait()
+            return await find(cookie)
+
+        monkeypatch.setattr(ways.app.auth, "authenticate", find_later)
+
+    async def _make_event(self) -> asyncio.Event:
+        return asyncio.Event()
+
+    async def _set(self) -> None:
+        self._found.set()
+
+    def find(self) -> None:
+        """Find all sessions now."""
+        self._loop_of.run(self._set())
+
+
+def test_client_gone_while_its_session_is_looked_up(
+    two_ways: TwoWays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that went away while its session was looked up leaves nothing behind."""
+    slow, cookie = SlowSessions(two_ways, monkeypatch), {"Cookie": f"jpulse_session={two_ways.cookie}"}
+    clients = [RawClient(two_ways.ports[0], shake_hands=False) for _ in range(3)]
+    for each in clients:
+        each.send(each.handshake_request(WS + "members", cookie))
+    wait_until(lambda: slow.waiting == 3)
+    gone, half_gone, here = clients
+    gone.reset()
+    half_gone.socket.shutdown(socket.SHUT_WR)
+    slow.find()
+    assert here.read_head()[0] == 101
+    here.reset()
+    half_gone.socket.close()
+    wait_until(lambda: two_ways.app.hub.sockets == 0)
+
+
+def test_last_place_while_sessions_are_looked_up(two_ways: TwoWays, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many who come at once for the last places as many get in as there are; the others get 429."""
+    slow, cookie = SlowSessions(two_ways, monkeypatch), {"Cookie": f"jpulse_session={two_ways.cookie}"}
+    clients = [RawClient(two_ways.ports[0], shake_hands=False) for _ in range(8)]
+    for each in clients:
+        each.send(each.handshake_request(WS + "members", cookie))
+    wait_until(lambda: slow.waiting == 8)
+    slow.find()
+    assert sorted(each.read_head()[0] for each in clients) == [101] * 3 + [429] * 5
+    for each in clients:
+        each.reset()
+    wait_until(lambda: two_ways.app.hub.sockets == 0)
 
 
 # Visitors of every kind
