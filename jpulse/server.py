@@ -41,10 +41,11 @@ WATCHED_SECONDS = 60.0
 #: With few connections a drain does not last longer than it needs.
 MAX_PACE_SECONDS = 0.25
 #: What was accepted from a shared socket has so long to send its request.
-LATECOMER_SECONDS = 0.3
+LATECOMER_SECONDS = 1.0
 #: Connections that may wait to be accepted; the kernel's net.core.somaxconn bounds it too. Of what does not
 #: fit nothing is refused, but it comes a second later: everybody, after a restart.
 BACKLOG = 4096
+RESTARTS = "The server restarts"
 #: What a cancelled handler gets to end.
 LAST_SECONDS = 1.0
 
@@ -282,8 +283,8 @@ async def drain(
 
     First /readyz fails and handshakes get 503, while the port is still open for a moment: who
     shares out connections is to learn of it before anybody is refused. The closes are spread, so that
-    the clients do not come back all at once. With a successor nobody is refused: who was accepted a
-    moment ago is still let in, and gets 1012 with the rest.
+    the clients do not come back all at once. With a successor nobody is refused: who was accepted
+    before is still let in, however late the request comes, and gets 1012 after the rest.
     """
     hurry = hurry or asyncio.Event()
     deadline = time.monotonic() + app.config.drain_seconds
@@ -291,12 +292,14 @@ async def drain(
     if has_successor:
         door.stop()
         await _sleep_unless(hurry, min(LATECOMER_SECONDS, SPREAD * app.config.drain_seconds / 2))
-        app.draining = True
     else:
         await _give_notice(app, hurry)
         door.stop()
     log.info("draining %d connections", app.hub.sockets)
     await _close_spread(app, hurry)
+    app.draining = True
+    for latecomer in list(app.hub.connections()):
+        latecomer.close(CloseCode.RESTART, RESTARTS)
     while _is_busy(app) and time.monotonic() < deadline and not hurry.is_set():
         await asyncio.sleep(0.02)
     await _cancel(app.hub.scheduler.tasks)
@@ -325,7 +328,7 @@ async def _close_spread(app: App, hurry: asyncio.Event) -> None:
     for number, connection in enumerate(connections):
         if connection.state is not OPEN:
             continue
-        connection.close(CloseCode.RESTART, "The server restarts")
+        connection.close(CloseCode.RESTART, RESTARTS)
         ahead = started + (number + 1) * pace - time.monotonic()
         # Many connections are closed a few at a time: a sleep is not shorter than a turn of the loop.
         if ahead > 0.005 and not hurry.is_set() and number + 1 < len(connections):

@@ -131,6 +131,26 @@ def test_worker_that_drains_alone(serve: Serve, swarm: Swarm) -> None:
     assert all(member.closes == ([1012] if member.pid == victim else []) for member in swarm.members)
 
 
+def test_request_that_comes_late(serve: Serve, swarm: Swarm, asking: ExitStack) -> None:
+    """Whom a worker accepted before it retired is let in while it drains, and told 1012 with the rest."""
+    server = serve("--processes", "2", "--drain-seconds", "6", app=APP)
+    server.expected_log = (r"jpulse\.prefork: worker \d+ ended \(exit status 0\)",)
+    swarm.join_many(server.port, 40)
+    victim = swarm.members[0].pid
+    late = [asking.enter_context(RawClient(server.port, shake_hands=False)) for _ in range(20)]
+    # Accepted by now: who connects later is answered.
+    assert Visitor(server.port).get("/healthz").status == 200
+    os.kill(victim, signal.SIGUSR1)
+    swarm.run_until(lambda: any(member.closes for member in swarm.members), 10, "the first close")
+    for client in late:
+        client.send(client.handshake_request(RELAY))
+    assert [client.read_head()[0] for client in late] == [101] * len(late)
+    with_victim = [client for client in late if client.read_data("here")["pid"] == victim]
+    assert with_victim
+    assert {client.read_close()[0] for client in with_victim} == {1012}
+    swarm.run_until(lambda: len(re.findall("worker .* serves", server.log)) == 3, 20, "a successor")
+
+
 def test_nobody_hangs_behind_a_port_that_is_not_served(serve: Serve, swarm: Swarm) -> None:
     """When workers drain, whoever connects is refused at once and does not wait in the parent's queue."""
     server = serve("--processes", "2", "--drain-seconds", "3", app=APP)
