@@ -881,7 +881,7 @@ def test_namespace_without_a_rate(server: Server) -> None:
 @pytest.fixture(scope="module")
 def shared_hasty(serve_module: Callable[..., Server]) -> Server:
     # A sweep, which looks for long handlers, comes twice in a pong timeout.
-    flags = ("--handler-seconds", "0.3", "--pong-timeout", "0.1", "--blocking-seconds", "0.2")
+    flags = ("--handler-seconds", "0.3", "--pong-timeout", "0.1", "--blocking-seconds", "0.5")
     return serve_module(*flags, app="tests.apps.behaviours")
 
 
@@ -972,7 +972,7 @@ def test_handler_that_blocks(hasty: Server, how: str) -> None:
     told = rf"WARNING jpulse.connection: {WS}blocking: ({name}) kept the whole process waiting for \d\.\d s"
     hasty.expected_log = (told,)
     with connect(hasty, "blocking") as client:
-        client.send_json({"how": how, "seconds": 0.3})
+        client.send_json({"how": how, "seconds": 0.6})
         assert client.read_data("done")
     assert len(re.findall(told, hasty.log[begin:])) == 1
 
