@@ -56,10 +56,17 @@ function newChart() {
         legend: {show: false},
         // Always the last two minutes, so that the times stand still while points come.
         scales: {x: {range: (plot, low, high) => [(high ?? 0) - MAX_POINTS, high ?? 0]}, y: {range: [0, 100]}},
-        axes: [axis, {...axis, size: 56, values: (plot, values) => values.map((value) => `${value} %`)}],
+        axes: [
+            {...axis, space: 80, values: (plot, times) => times.map(timeOfDay)},
+            {...axis, size: 56, values: (plot, values) => values.map((value) => `${value} %`)},
+        ],
         series: [{}, faint, {stroke: colour('accent'), width: 2, points: {show: false}}, faint],
         bands: [{series: [1, 3], fill: colour('sunken')}],
     }, columns(), element('chart'));
+}
+
+function timeOfDay(seconds) {
+    return new Date(seconds * 1000).toTimeString().slice(0, 8);
 }
 
 dark.addEventListener('change', () => {
