@@ -130,7 +130,7 @@ def namespace_cards(namespace: dict[str, Any]) -> list[tuple[str, str]]:
 def sent_text(namespace: dict[str, Any]) -> str:
     """Say how much was sent, and what compression has saved of it."""
     sent, saved = namespace["bytesOut"], namespace["bytesSaved"]
-    return f"{size(sent)}, {saved / (sent + saved):.0%} less by compression" if saved else size(sent)
+    return f"{size(sent)}, {100 * saved / (sent + saved):.0f} % less by compression" if saved else size(sent)
 
 
 #: What the page's script makes rows from.

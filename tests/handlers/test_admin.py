@@ -500,6 +500,8 @@ def test_difference_of_series() -> None:
         (admin_text.size, 1536, "1.5 KiB"),
         (admin_text.size, 150 * 1024 * 1024, "150 MiB"),
         (admin_text.size, 5000 * 1024**3, "5,000 GiB"),
+        (admin_text.sent_text, {"bytesOut": 2048, "bytesSaved": 0}, "2.0 KiB"),
+        (admin_text.sent_text, {"bytesOut": 2048, "bytesSaved": 6144}, "2.0 KiB, 75 % less by compression"),
         (admin_text.seconds, None, "–"),
         (admin_text.seconds, 0.00042, "0.4 ms"),
         (admin_text.seconds, 0.012, "12 ms"),
