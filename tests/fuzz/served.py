@@ -86,7 +86,8 @@ class Served:
                 await asyncio.sleep(HALT_SECONDS)
                 writer.write(request[1:])
             if not is_whole:
-                answer = await _begin(reader)
+                # Where the first byte is kept waiting it is known that an answer will come.
+                answer = await _begin(reader, END_SECONDS if halting else ANSWER_SECONDS)
                 writer.write_eof()
             async with asyncio.timeout(END_SECONDS):
                 while data := await reader.read(65536):
@@ -99,10 +100,10 @@ class Served:
         return answer
 
 
-async def _begin(reader: asyncio.StreamReader) -> bytes:
-    """What comes at once; nothing if the request is such that the server waits for more of it."""
+async def _begin(reader: asyncio.StreamReader, seconds: float) -> bytes:
+    """What comes soon; nothing if the request is such that the server waits for more of it."""
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(seconds):
             return await reader.read(65536)
     except TimeoutError:
         return b""
