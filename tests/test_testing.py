@@ -187,7 +187,7 @@ def test_settings() -> None:
 
     async def scenario(server: Server) -> None:
         async with server.connect(Echo.path) as client:
-            for _ in range(4):
+            for _ in range(20):
                 await client.send({"type": "n"})
             with pytest.raises(Refused, match="429"):
                 await client.receive("never")
