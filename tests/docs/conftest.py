@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from ..browser.conftest import ConsoleLog
 from ..browser.conftest import browser as browser
 from .story import Story
+
+
+@pytest.fixture(autouse=True)
+def patience() -> None:
+    """A busy machine may take its time."""
+    expect.set_options(timeout=20_000)
 
 
 @pytest.fixture

@@ -108,12 +108,12 @@ def wait_for_connection(page: Any) -> None:
     wait_until(lambda: page.evaluate("jPulse.ws.getConnections()[0].isConnected()"), what="a connection")
 
 
-#: Lets what an edit causes arrive late, as over a line of 150 ms.
+#: Lets what an edit causes arrive late, as over a line of 300 ms; typing must take longer than that.
 SLOW_LINE = """
 const Real = WebSocket;
 window.WebSocket = class extends Real {
     set onmessage(listener) {
-        super.onmessage = listener && ((event) => setTimeout(() => listener(event), 150));
+        super.onmessage = listener && ((event) => setTimeout(() => listener(event), 300));
     }
 };
 """
@@ -126,9 +126,9 @@ def pattern_b(story: Story, context: Any) -> None:
     trap = context.new_page()
     trap.goto(f"{story.url}/pad/trap.html")
     wait_for_connection(trap)
-    text = "abcdefghij"
-    trap.get_by_label("Shared text").press_sequentially(text, delay=40)
-    trap.wait_for_timeout(400)
+    text = "abcdefghijkl"
+    trap.get_by_label("Shared text").press_sequentially(text, delay=80)
+    trap.wait_for_timeout(700)
     assert trap.get_by_label("Shared text").input_value() != text
     trap.close()
 
@@ -138,7 +138,7 @@ def pattern_b(story: Story, context: Any) -> None:
         wait_for_connection(page)
     pad = one.get_by_label("Shared text")
     pad.fill("")
-    pad.press_sequentially(text, delay=40)
+    pad.press_sequentially(text, delay=80)
     assert pad.input_value() == text
     expect(other.get_by_label("Shared text")).to_have_value(text)
     other.get_by_label("Shared text").fill("from the other side")
