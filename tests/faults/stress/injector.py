@@ -208,8 +208,10 @@ class Injector:
         pid = self._chosen(self._site.pids(), planned)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
-            await asyncio.sleep(planned.seconds)
-            os.kill(pid, signal.SIGCONT)
+            try:
+                await asyncio.sleep(planned.seconds)
+            finally:
+                os.kill(pid, signal.SIGCONT)
         return pid
 
     async def _block(self, planned: Planned) -> int:

@@ -81,8 +81,12 @@ def _varied(violations: list[Violation]) -> Iterator[Violation]:
 def run(options: Options) -> Outcome:
     """Run, and check."""
     _tell_plan(options)
-    with tempfile.TemporaryDirectory(prefix="jpulse-stress-") as folder:
-        return asyncio.run(_run(options, Path(folder)))
+    # The site is around the loop, which waits for the threads that may be starting something.
+    with (
+        tempfile.TemporaryDirectory(prefix="jpulse-stress-") as folder,
+        site_in(Path(folder), mongo=options.mongo) as site,
+    ):
+        return _run(options, site)
 
 
 def _tell_plan(options: Options) -> None:
@@ -93,23 +97,26 @@ def _tell_plan(options: Options) -> None:
             print(f"  {each}", flush=True)
 
 
-async def _run(options: Options, folder: Path) -> Outcome:
+def _run(options: Options, site: Site) -> Outcome:
     history = History(promoted_at_first(USERS))
     begin = monotonic()
-    with site_in(folder, mongo=options.mongo) as site:
-        store = site.make_store()
-        await store.open()
-        try:
-            await add_users(store, [*USERS, (PROBER, ("user",))], PASSWORD)
-            await asyncio.to_thread(site.start_servers, options.app)
-            await _live(options, site, history, Injector(site, history, store, [name for name, _ in USERS]))
-        finally:
-            await store.close()
-        statuses = await asyncio.to_thread(site.stop)
-        for event in read_journals(site.journals):
-            history.add(event)
-        violations = [*check(history), *_of_servers(site, statuses)]
+    asyncio.run(_serve(options, site, history))
+    statuses = site.stop()
+    for event in read_journals(site.journals):
+        history.add(event)
+    violations = [*check(history), *_of_servers(site, statuses)]
     return Outcome(history, violations, begin, options.seconds)
+
+
+async def _serve(options: Options, site: Site, history: History) -> None:
+    store = site.make_store()
+    await store.open()
+    try:
+        await add_users(store, [*USERS, (PROBER, ("user",))], PASSWORD)
+        await asyncio.to_thread(site.start_servers, options.app)
+        await _live(options, site, history, Injector(site, history, store, [name for name, _ in USERS]))
+    finally:
+        await store.close()
 
 
 async def _live(options: Options, site: Site, history: History, injector: Injector) -> None:
