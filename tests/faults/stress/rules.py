@@ -455,16 +455,16 @@ def expelled(history: History) -> Found:
     for visit in history.visits.values():
         why = ""
         if visit.refused is not None:
-            why = _why_wrongly_refused(history, visit)
+            why = _why_wrongly_refused(history, windows, visit)
         elif visit.ended is not None and visit.opened is not None:
-            why = _why_wrongly_closed(history, windows, visit)
+            why = _why_wrongly_closed(history, visit)
         if why:
             at = visit.ended.at if visit.ended else visit.tried.at
             pids = (visit.opened.pid,) if visit.opened else ()
             yield Violation("expelled", f"{_name(visit)} {why}", at, (visit.number,), (), pids)
 
 
-def _why_wrongly_refused(history: History, visit: Visit) -> str:
+def _why_wrongly_refused(history: History, windows: Windows, visit: Visit) -> str:
     assert visit.refused is not None
     since, until, status = visit.tried.at, visit.refused.at, visit.refused.status
     faults = [each for each in history.faults if each.at - 0.5 < until and since < each.recovered + 2]
@@ -472,16 +472,15 @@ def _why_wrongly_refused(history: History, visit: Visit) -> str:
         # A process that dies takes with it whom it is about to greet.
         return "" if any(_turns_away(each) for each in faults) else "got no answer"
     away = any(each.kind in (*STORE_FAULTS, SERVER_RESTARTED) for each in faults)
-    if status == 503 and (away or _was_overloaded(history, since, until)):
+    if status == 503 and (away or _was_overloaded(history, windows, since, until)):
         return ""
     if status in (401, 403) and not _certainly_may_enter(history, visit, since, until):
         return ""
     return f"was refused with {status}"
 
 
-def _was_overloaded(history: History, since: float, until: float) -> bool:
+def _was_overloaded(history: History, windows: Windows, since: float, until: float) -> bool:
     """Tell whether the loop of a process had been late for so long that it lets nobody in."""
-    windows = Windows(history)
     return any(windows.paused(pid, since - OVERLOAD_SECONDS, until) >= 1 for pid in history.processes)
 
 
@@ -505,7 +504,7 @@ def _certainly_may_enter(history: History, visit: Visit, since: float, until: fl
     return visit.path == MEMBERS or (bool(roles) and roles[-1].what == "promoted" and roles[-1].done < since)
 
 
-def _why_wrongly_closed(history: History, windows: Windows, visit: Visit) -> str:
+def _why_wrongly_closed(history: History, visit: Visit) -> str:
     assert visit.ended is not None
     assert visit.opened is not None
     code, at = visit.ended.code, visit.ended.at
@@ -519,7 +518,8 @@ def _why_wrongly_closed(history: History, windows: Windows, visit: Visit) -> str
             right = process.ended < at + 1 or (visit.path == CROWD and _was_cut(history, visit))
         case 1012:
             right = process.ended < inf
-        case 1013:
+        case 1013 | 4408:
+            # Pings wait behind what such a client has not read.
             right = visit.path == CROWD
         case 4401:
             right = _may_have_ended(history, visit, at)
