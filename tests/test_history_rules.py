@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .faults.stress.history import (
+from .faults.stress.events import (
     ASKED,
     LOST,
     TOLD,
@@ -24,7 +24,6 @@ from .faults.stress.history import (
     Finished,
     Gap,
     Got,
-    History,
     Joined,
     Late,
     Left,
@@ -38,8 +37,10 @@ from .faults.stress.history import (
     ToldOthers,
     Tried,
 )
-from .faults.stress.rules import ADMINS, CLUMSY, CROWD, MEMBERS, RULES, SPOKEN, SQUARE, check
+from .faults.stress.history import History
+from .faults.stress.rules import RULES, check
 from .faults.stress.shrink import explained, shortest, told
+from .faults.stress.violations import ADMINS, CLUMSY, CROWD, MEMBERS, SPOKEN, SQUARE
 from .faults.stress.windows import LISTENERS_CUT, PUBLISHERS_CUT, REDIS_FROZEN, REDIS_KILLED, Windows
 
 #: Two processes; ann and bob are guests in the first, cid in the second.

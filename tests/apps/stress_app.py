@@ -3,7 +3,7 @@ Namespaces that pass on what clients say, and write down all that happens in thi
 
 `tests.faults.stress` serves it. The journal is a file for each process in the folder that
 STRESS_FOLDER names, one JSON array a line: what, the monotonic time, and the fields of the
-event of this name in `tests.faults.stress.history`. It is written at once, so that it
+event of this name in `tests.faults.stress.events`. It is written at once, so that it
 survives kill -9. What the journal tells of bridge and hub it sees by standing before their
 public methods.
 """

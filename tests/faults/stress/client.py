@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from ...raw_client import CLOSE, PING, PONG, TEXT, client_frame
-from .history import ASKED, LOST, TOLD, Ended, History, Opened, Refused, Sent, Stalled, Tried, Visit
+from .events import ASKED, LOST, TOLD, Ended, Opened, Refused, Sent, Stalled, Tried
+from .history import History, Visit
 
 #: A handshake or a request that takes longer has failed.
 ANSWER_SECONDS = 12.0

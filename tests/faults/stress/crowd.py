@@ -12,8 +12,9 @@ from time import monotonic
 from typing import NamedTuple
 
 from .client import Client, Door, connect, post
-from .history import Changed, History, SignedIn, SignedOut
-from .rules import ADMINS, CROWD, DIRECT, MEMBERS, SQUARE
+from .events import Changed, SignedIn, SignedOut
+from .history import History
+from .violations import ADMINS, CROWD, DIRECT, MEMBERS, SQUARE
 
 PASSWORD = "correct horse"
 LOGIN, LOGOUT = "/api/1/auth/login", "/api/1/auth/logout"

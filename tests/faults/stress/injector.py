@@ -19,10 +19,11 @@ from jpulse.users import NoEvents
 from ..processes import is_alive
 from .client import Door, connect, post
 from .crowd import LOGIN, LOGOUT, PASSWORD
-from .history import WORKER_KILLED, Changed, Fault, History
+from .events import WORKER_KILLED, Changed, Fault
+from .history import History
 from .plan import USER_DEMOTED, USER_DISABLED, Planned
-from .rules import CLUMSY
 from .site import WORKERS, Site
+from .violations import CLUMSY
 from .windows import (
     HANDLER_BLOCKS,
     LISTENERS_CUT,

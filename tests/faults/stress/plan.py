@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .history import WORKER_KILLED
+from .events import WORKER_KILLED
 from .windows import (
     HANDLER_BLOCKS,
     LISTENERS_CUT,

@@ -6,8 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from statistics import median
 
+from .access import revocations
+from .deliveries import holes
 from .history import History
-from .rules import Violation, holes, revocations
+from .plan import USER_DEMOTED, USER_DISABLED
+from .violations import Violation
 from .windows import Windows
 
 
@@ -74,6 +77,9 @@ def _faults(history: History) -> Iterator[tuple[str, str]]:
     for fault in history.faults:
         by_kind[fault.kind].append(fault.recovered - fault.lifted)
     for kind, seconds in sorted(by_kind.items()):
+        if kind in (USER_DISABLED, USER_DEMOTED):
+            yield kind, f"{len(seconds)} ×"
+            continue
         yield kind, f"{len(seconds)} ×, all well after {median(seconds):.2f} s, at most {max(seconds):.2f} s"
 
 

@@ -16,13 +16,15 @@ from time import monotonic
 
 from ...support import memory_bytes
 from .crowd import PASSWORD, Town, promoted_at_first
-from .history import Figures, History, Memory, read_journals
+from .events import Figures, Memory
+from .history import History, read_journals
 from .injector import PROBER, Injector, following
 from .plan import Planned, hard_faults, soft_faults
 from .report import table
-from .rules import Violation, check
+from .rules import check
 from .shrink import explained
 from .site import Site, add_users, settle, site_in
+from .violations import Violation
 
 MEMBERS, ADMINS = 14, 5
 USERS = (

@@ -10,20 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 
-from .history import (
-    Began,
-    Bridge,
-    Event,
-    Gap,
-    Got,
-    History,
-    Late,
-    Process,
-    Visit,
-    pack,
-    unpack,
-)
-from .rules import RULES, Violation
+from .events import Began, Bridge, Event, Gap, Got, Late
+from .history import History, Process, Visit, pack, unpack
+from .rules import RULES
+from .violations import Violation
 
 #: What is not shorter by then stays as it is.
 SHRINK_SECONDS = 20.0

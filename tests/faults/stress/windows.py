@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from math import inf
 
-from .history import Bridge, Fault, History, Process
+from .events import Bridge, Fault
+from .history import History, Process
 
 REDIS_KILLED, REDIS_FROZEN = "redis killed", "redis frozen"
 REDIS_AWAY, REDIS_AND_WORKER_KILLED = "redis away", "redis and worker killed"
