@@ -33,6 +33,7 @@ from .faults.stress.events import (
     Sent,
     SignedIn,
     SignedOut,
+    Slept,
     Stalled,
     ToldOthers,
     Tried,
@@ -163,6 +164,14 @@ def test_stranger_to_a_user() -> None:
     assert found([*events, *get(4, (BOB, 0), ANN)]) == []
     assert found([*events, *get(4, (BOB, 0), ANN, BOB)]) == ["stranger"]
     assert found(events) == ["missing"]
+
+
+def test_message_to_who_is_not_known_yet() -> None:
+    """What is sent to one client or user need not reach who has just come to another process."""
+    how = {"kind": "client", "target": f"id-{CID}"}
+    assert found([*three(), *say(ANN, ONE, 2.2, 0, **how)]) == []
+    assert found([*three(), *say(ANN, ONE, 2.8, 0, **how), *go(CID, TWO, 9)]) == ["missing"]
+    assert found([*three(), *say(ANN, ONE, 2.8, 0, **how), Late(TWO, 2.5, 1.5), *go(CID, TWO, 9)]) == []
 
 
 def test_stranger_to_a_namespace() -> None:
@@ -354,6 +363,9 @@ def test_refused_for_no_reason() -> None:
     assert found([*allowed, Refused(ANN, 2.1, 401), SignedOut("s", 1.9, 2.2)]) == []
     assert found([*allowed, Refused(ANN, 2.1, 503), Late(ONE, 1.9, 0.6)]) == []
     assert found([*allowed, Refused(ANN, 2.1, 0), Fault(WORKER_KILLED, 2, 2, 3, TWO)]) == []
+    late = [*allowed, Refused(ANN, 4, 0), Slept(3.5, 2.1)]
+    assert found(late) == ["expelled"]
+    assert found([*late, Began(TWO, 0, "instance-2"), Finished(TWO, 3.2)]) == []
 
 
 @pytest.mark.parametrize("code", [1000, 1006, 1009, 1011, 1012, 1013, 4401, 4403, 4408, 4429])

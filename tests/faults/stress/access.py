@@ -135,7 +135,8 @@ def _why_wrongly_refused(history: History, windows: Windows, visit: Visit) -> st
     faults = [each for each in history.faults if each.at - 0.5 < until and since < each.recovered + 2]
     if status == 0:
         # A process that dies takes with it whom it is about to greet.
-        return "" if any(_turns_away(each) for each in faults) else "got no answer"
+        gone = any(_turns_away(each) for each in faults) or _came_too_late(history, visit)
+        return "" if gone else "got no answer"
     away = any(each.kind in (*STORE_FAULTS, SERVER_RESTARTED) for each in faults)
     if status == 503 and (away or _was_overloaded(history, windows, since, until)):
         return ""
@@ -151,6 +152,14 @@ def _was_overloaded(history: History, windows: Windows, since: float, until: flo
 
 def _turns_away(fault: Fault) -> bool:
     return fault.kind in (WORKER_KILLED, SERVER_RESTARTED) or fault.pid != 0
+
+
+def _came_too_late(history: History, visit: Visit) -> bool:
+    """Tell whether a client slept while it asked, and the process that had accepted it ended."""
+    assert visit.refused is not None
+    since, until = visit.tried.at, visit.refused.at
+    slept = any(each.since < until and since < each.at for each in history.sleeps)
+    return slept and any(since < each.ended < until + 1 for each in history.processes.values())
 
 
 def _certainly_may_enter(history: History, visit: Visit, since: float, until: float) -> bool:

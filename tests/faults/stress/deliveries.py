@@ -147,11 +147,12 @@ class Owners:
             for stay in process.stays.values():
                 self._stays[stay.joined.client_id].append(stay)
 
-    def know(self, did: Did, stay: Stay) -> bool:
+    def know(self, windows: Windows, did: Did, stay: Stay) -> bool:
         """Tell whether the sender knew of a connection, where only those get something who are known."""
         if did.kind in ("all", "others"):
             return True
-        if did.at <= stay.joined.at + PRESENCE_SECONDS:
+        pids = (did.pid, stay.joined.pid)
+        if windows.working_seconds(pids, stay.joined.at, did.at) <= PRESENCE_SECONDS:
             return False
         return did.kind == "user" or self._has_one_owner(did, stay.joined.mark)
 
@@ -233,7 +234,9 @@ def _crossing_holes(
     done = sender.done(visit.path)
     begin = bisect_right(done, stay.joined.at, key=_at)
     end = bisect_left(done, min(stay.until, process.ended), key=_at)
-    due = [did for _, did in done[begin:end] if meant_for(did, visit, stay) and owners.know(did, stay)]
+    due = [
+        did for _, did in done[begin:end] if meant_for(did, visit, stay) and owners.know(windows, did, stay)
+    ]
     heard = _last_heard(due, got) + 1
     if visit.is_complete and not process.was_killed:
         until = min(stay.until, process.ended)

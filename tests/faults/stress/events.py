@@ -74,6 +74,13 @@ class Stalled(NamedTuple):
     until: float
 
 
+class Slept(NamedTuple):
+    """The loop of the clients was held up from `since` to `at`, so that what they do came late."""
+
+    at: float
+    since: float
+
+
 #: How a visit ended: we closed and the server answered; the server closed; the socket broke, or we broke it.
 ASKED, TOLD, LOST = "asked", "told", "lost"
 
@@ -241,7 +248,7 @@ class Figures(NamedTuple):
 
 ClientEvent = Tried | Opened | Refused | Sent | Got | Stalled | Ended
 ServerEvent = Began | Joined | Left | Did | Bridge | Gap | ToldOthers | Late | Finished
-Event = ClientEvent | ServerEvent | SignedIn | SignedOut | Changed | Fault | Memory | Figures
+Event = ClientEvent | ServerEvent | SignedIn | SignedOut | Changed | Fault | Slept | Memory | Figures
 
 #: What the first word of a journal's line means.
 JOURNAL = {

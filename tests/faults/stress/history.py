@@ -41,6 +41,7 @@ from .events import (
     ServerEvent,
     SignedIn,
     SignedOut,
+    Slept,
     Stalled,
     ToldOthers,
     Tried,
@@ -175,6 +176,7 @@ class History:
         self.signed_out: dict[str, SignedOut] = {}
         self.changes: dict[str, list[Changed]] = {}
         self.faults: list[Fault] = []
+        self.sleeps: list[Slept] = []
         self.memory: list[Memory] = []
         self.figures: list[Figures] = []
         #: By packed message, every time it was handled.
@@ -197,6 +199,8 @@ class History:
                 self.changes.setdefault(event.user, []).append(event)
             case Fault():
                 self._add_fault(event)
+            case Slept():
+                self.sleeps.append(event)
             case Memory():
                 self.memory.append(event)
             case Figures():

@@ -16,7 +16,7 @@ from time import monotonic
 
 from ...support import memory_bytes
 from .crowd import PASSWORD, Town, promoted_at_first
-from .events import Figures, Memory
+from .events import Figures, Memory, Slept
 from .history import History, read_journals
 from .injector import PROBER, Injector, following
 from .plan import Planned, hard_faults, soft_faults
@@ -35,6 +35,7 @@ SETTLE_SECONDS = 30.0
 #: So many violations are told with their histories.
 EXPLAINED = 5
 MEMORY_EVERY = 1.0
+CLOCK_SECONDS = 0.1
 #: Runs of so many seconds have time for long faults.
 LONG_SECONDS = 150.0
 
@@ -126,7 +127,7 @@ async def _live(options: Options, site: Site, history: History, injector: Inject
     await _tell_figures(site, history, idle=True)
     town = Town(history, options.seed, site.ports, [name for name, _ in USERS])
     town.populate(options.clients)
-    weighing = asyncio.create_task(_weigh(site, history))
+    watching = [asyncio.create_task(each) for each in (_weigh(site, history), _watch_clock(history))]
     living = asyncio.create_task(town.live())
     async with following(injector, *options.plans()):
         await asyncio.wait([living], timeout=options.seconds)
@@ -138,7 +139,8 @@ async def _live(options: Options, site: Site, history: History, injector: Inject
     await asyncio.sleep(1)
     await _settle(site)
     await _tell_figures(site, history, idle=True)
-    weighing.cancel()
+    for each in watching:
+        each.cancel()
     for fault in injector.unmended:
         print(f"not all was well in time after {fault}", file=sys.stderr)
 
@@ -153,6 +155,15 @@ async def _tell_figures(site: Site, history: History, *, idle: bool) -> None:
         told = await asyncio.to_thread(site.ask, pid, "/figures", 10)
         if told is not None:
             history.add(Figures(pid, told["at"], idle, told))
+
+
+async def _watch_clock(history: History) -> None:
+    """Note when the clients themselves were held up."""
+    while True:
+        before = monotonic()
+        await asyncio.sleep(CLOCK_SECONDS)
+        if monotonic() - before > 3 * CLOCK_SECONDS:
+            history.add(Slept(monotonic(), before))
 
 
 async def _weigh(site: Site, history: History) -> None:

@@ -11,6 +11,7 @@ should have sent waits; nor does freezing Redis for so short a time that nobody 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import inf
 
 from .events import Bridge, Fault
@@ -52,14 +53,24 @@ class Windows:
 
     def calm(self, pids: tuple[int, ...], since: float, until: float) -> bool:
         """Tell whether nothing held up these processes, or Redis, for a while."""
-        held = [*self._redis, *(each for pid in pids for each in self._of[pid])]
-        held += [each for pid in pids for each in self._processes[pid].pauses]
-        return not any(begin < until and since < end for begin, end in held)
+        return not any(begin < until and since < end for begin, end in self._held_up(pids))
+
+    def working_seconds(self, pids: tuple[int, ...], since: float, until: float) -> float:
+        """For how long of a while neither these processes nor Redis were held up, at least."""
+        lost = sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in self._held_up(pids))
+        return until - since - lost
 
     def paused(self, pid: int, since: float, until: float) -> float:
         """For how long of a while a process was held up."""
         pauses = self._processes[pid].pauses
         return sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in pauses)
+
+    def _held_up(self, pids: tuple[int, ...]) -> Iterator[Interval]:
+        """When one of these processes, or Redis, did not do what it should."""
+        yield from self._redis
+        for pid in pids:
+            yield from self._of[pid]
+            yield from self._processes[pid].pauses
 
     def _windows(self, process: Process) -> list[Interval]:
         windows = [self._window(process, *each) for each in downs(process)]
