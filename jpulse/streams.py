@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -48,7 +49,8 @@ class HttpStream(IOStream):
             # A peer that is gone already is not told.
             with suppress(OSError):
                 self.write_to_fd(memoryview(_TOO_LARGE_ANSWER))
-                linger(self.socket.dup())
+                # Not its dup(), which TLS sockets have not.
+                linger(socket.socket(fileno=os.dup(self.socket.fileno())))
             if self.on_too_large is not None:
                 self.on_too_large()
         super().close(exc_info)
@@ -67,7 +69,9 @@ def linger(sock: socket.socket) -> None:
     """
     loop = asyncio.get_running_loop()
     sock.setblocking(False)
-    sock.shutdown(socket.SHUT_WR)
+    # A peer that is gone already ends it below.
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
 
     def end() -> None:
         timer.cancel()

@@ -501,6 +501,22 @@ def test_too_large_headers(server: Server, size: int) -> None:
     assert refusals(server.port)["headers"] == before + 1
 
 
+def test_too_large_headers_by_tls(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """Headers over the limit are answered with 431 by TLS too, and the connection ends."""
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make_certificate(certificate, key)
+    server = serve(
+        *("--tls-certificate", str(certificate), "--tls-key", str(key), "--handshake-seconds", "60"),
+        app="tests.apps.behaviours",
+    )
+    context = ssl.create_default_context(cafile=str(certificate))
+    with RawClient(server.port, tls=context, shake_hands=False) as client:
+        client.exchange(padded(client, 2 * MAX_HEADER_BYTES))
+        status, headers = client.read_head()
+        assert refusal((status, headers, client.read_body(headers))) == 431
+        assert client.at_end()
+
+
 def chunked(client: RawClient, sizes: list[int]) -> bytes:
     """A POST to REST with a body in chunks."""
     plain = dict.fromkeys(("Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version"), "")
