@@ -237,9 +237,17 @@ class Door:
             data = b""
         self._awaited.pop(visitor, None)
         if data:
-            visitor.began = time.perf_counter()
-            self._answer(visitor, read_plain(data))
+            self._hear(visitor, data)
         else:
+            self._show_out(visitor)
+
+    def _hear(self, visitor: Visitor, data: bytes) -> None:
+        visitor.began = time.perf_counter()
+        try:
+            self._answer(visitor, read_plain(data))
+        except Exception:
+            # A fault of ours. The bytes are still in the socket, which would wake the loop without end.
+            log.exception("a visitor is shown out because answering failed")
             self._show_out(visitor)
 
     def _answer(self, visitor: Visitor, request: PlainRequest | None) -> None:
@@ -289,6 +297,9 @@ class Door:
         except asyncio.CancelledError:
             handshake.visitor.sock.close()
             raise
+        except Exception as error:  # noqa: BLE001 - the long way meets it again, logs it and answers 500
+            log.debug("a session is looked up the long way: %r", error)
+            self._hand_over(handshake.visitor)
         else:
             # All this may have taken its time: others may have come meanwhile.
             if found is None or refuse_visitor(self._app, handshake.asking):

@@ -256,6 +256,39 @@ def test_client_gone_while_its_session_is_looked_up(
     wait_until(lambda: two_ways.app.hub.sockets == 0)
 
 
+def test_fault_while_a_session_is_looked_up(
+    two_ways: TwoWays, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault while a session is looked up is answered with 500 either way, and logged."""
+
+    async def fail(cookie: str | None) -> SignedIn | None:
+        raise LookupError("a fault of the store")
+
+    monkeypatch.setattr(two_ways.app.auth, "authenticate", fail)
+    for port in two_ways.ports:
+        assert refusal(ask(port, WS + "members", {"Cookie": "jpulse_session=x"}, upgrade=True)) == 500
+    logged = [each for each in caplog.records if each.exc_info and each.exc_info[0] is LookupError]
+    assert len(logged) == 2
+
+
+def test_fault_of_the_door(
+    two_ways: TwoWays, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A visitor who meets a fault of the door is shown out, and the fault is logged once."""
+
+    def fail(path: str) -> None:
+        raise LookupError(path)
+
+    with RawClient(two_ways.ports[0], shake_hands=False) as client:
+        # Who came later was answered, so this one was accepted and is waited for.
+        assert ask(two_ways.ports[0], WS + "open")[0] == 426
+        monkeypatch.setattr(two_ways.app.websockets, "find", fail)
+        client.send(client.handshake_request(WS + "open"))
+        assert client.at_end()
+    logged = [each for each in caplog.records if each.exc_info and each.exc_info[0] is LookupError]
+    assert len(logged) == 1
+
+
 def test_last_place_while_sessions_are_looked_up(two_ways: TwoWays, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many who come at once for the last places as many get in as there are; the others get 429."""
     slow, cookie = SlowSessions(two_ways, monkeypatch), {"Cookie": f"jpulse_session={two_ways.cookie}"}
