@@ -345,15 +345,17 @@ class FolderHandler(StaticHandler):
     """
     The pages, scripts, styles and pictures of an application's own folder; see `App.serve_folder`.
 
-    Whatever else lies there, such as Python files and data, is not served.
+    Whatever else lies there, such as Python files, data and hidden folders, is not served.
     """
 
     def parse_url_path(self, url_path: str) -> str:
         """Find a file by what follows the folder's address; 404 unless it is of a kind that browsers show."""
-        name = url_path.removeprefix("/").rpartition("/")[2]
-        if name and (name.startswith(".") or PurePosixPath(name).suffix.lower() not in WEB_SUFFIXES):
+        path = url_path.removeprefix("/")
+        *folders, name = path.split("/")
+        is_shown = not name or PurePosixPath(name).suffix.lower() in WEB_SUFFIXES
+        if not is_shown or any(each.startswith(".") for each in (*folders, name)):
             raise HTTPError(404)
-        return super().parse_url_path(url_path.removeprefix("/"))
+        return super().parse_url_path(path)
 
     def set_extra_headers(self, path: str) -> None:
         """Let browsers ask each time whether a file has changed: its address says nothing of its version."""

@@ -204,7 +204,8 @@ def test_version_is_not_told(server: Server) -> None:
 def shop(serve_module: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A server with an application's folder that has more in it than pages."""
     folder = tmp_path_factory.mktemp("shop")
-    (folder / "more").mkdir()
+    for name in ("more", ".git"):
+        (folder / name).mkdir()
     for name in (
         "index.html",
         "index.js",
@@ -213,6 +214,7 @@ def shop(serve_module: Callable[..., Server], tmp_path_factory: pytest.TempPathF
         ".hidden.html",
         "README.md",
         "more/page.html",
+        ".git/page.html",
     ):
         (folder / name).write_text(f"this is {name}", encoding="utf-8")
     return serve_module(app="tests.apps.folder", environ={"TEST_FOLDER": str(folder)})
@@ -253,6 +255,7 @@ def test_folder_without_the_last_slash(shop: Server) -> None:
         "app.py",
         "shop.db",
         ".hidden.html",
+        ".git/page.html",
         "README.md",
         "more/",
         "more",
