@@ -175,11 +175,15 @@ class Door:
     def _serve(self, stream: HttpStream, address: Any, deadline: float) -> None:
         """Let Tornado's server read requests."""
         stream.on_too_large = lambda: self._count("headers", address[0])
+        stream.on_closed = self._forget
         self._awaited[stream] = (deadline, address[0])
         self._http.handle_stream(stream, address)
 
     def _on_headers(self, stream: HttpStream) -> None:
         stream.in_headers = False
+        self._forget(stream)
+
+    def _forget(self, stream: HttpStream) -> None:
         self._awaited.pop(stream, None)
 
     # Who takes too long, and too many
@@ -188,11 +192,10 @@ class Door:
         """Show out who has not asked for anything at the monotonic time `now`."""
         for each in [each for each, (deadline, _) in self._awaited.items() if deadline <= now]:
             _, address = self._awaited.pop(each)
+            self._count("slow", address)
             if isinstance(each, Visitor):
-                self._count("slow", address)
                 self._show_out(each)
-            elif not each.closed():
-                self._count("slow", address)
+            else:
                 each.close()
 
     def _count(self, reason: str, address: str) -> None:

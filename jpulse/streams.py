@@ -42,6 +42,8 @@ class HttpStream(IOStream):
     in_headers = True
     #: Called when headers are too large.
     on_too_large: Callable[[], None] | None = None
+    #: Called with the stream when it closes, whoever closes it.
+    on_closed: Callable[[HttpStream], None] | None = None
 
     def close(self, exc_info: Any = False) -> None:
         """Close, and first say why if it is for the headers."""
@@ -54,6 +56,8 @@ class HttpStream(IOStream):
             if self.on_too_large is not None:
                 self.on_too_large()
         super().close(exc_info)
+        if self.on_closed is not None:
+            self.on_closed(self)
 
 
 class SecureHttpStream(HttpStream, SSLIOStream):

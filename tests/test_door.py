@@ -78,8 +78,8 @@ class TwoWays:
         await self.app.auth.add_user("ann", "correct horse")
         (by_door,), (by_tornado,) = bind_sockets(0, "127.0.0.1"), bind_sockets(0, "127.0.0.1")
         self.ports = [each.getsockname()[1] for each in (by_door, by_tornado)]
-        self._door, self._tornado = Door(self.app), HTTPServer(self.app)
-        self._door.open([by_door])
+        self.door, self._tornado = Door(self.app), HTTPServer(self.app)
+        self.door.open([by_door])
         self._tornado.add_sockets([by_tornado])
         _, self.cookie = await self.app.auth.sign_in("ann", "correct horse", "10.0.0.1")
 
@@ -91,9 +91,9 @@ class TwoWays:
         self._loop.close()
 
     async def _stop(self) -> None:
-        self._door.stop()
+        self.door.stop()
         self._tornado.stop()
-        await self._door.close()
+        await self.door.close()
         await self._tornado.close_all_connections()
         await self.app.stop()
 
@@ -359,6 +359,17 @@ def test_requests_one_after_the_other(server: Server) -> None:
             client.read_body(headers)
         assert client.read_head()[0] == 101
         assert client.read_data("connected")["type"] == "connected"
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\nX: y\r\n\r\n"])
+def test_visitor_who_goes_away(two_ways: TwoWays, said: bytes) -> None:
+    """A visitor who goes away is forgotten at once and not when its time would have been over."""
+    awaited = two_ways.door._awaited
+    client = RawClient(two_ways.ports[0], shake_hands=False)
+    wait_until(lambda: len(awaited) == 1)
+    client.send(said)
+    client.reset()
+    wait_until(lambda: not awaited, 5, "nobody is awaited")
 
 
 def test_visitors_who_say_nothing(server: Server) -> None:
