@@ -18,7 +18,7 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
-from tornado.iostream import IOStream, SSLIOStream, UnsatisfiableReadError
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
 
 from . import wire
 from .store.base import StoreUnavailable
@@ -44,6 +44,12 @@ class HttpStream(IOStream):
     on_too_large: Callable[[], None] | None = None
     #: Called with the stream when it closes, whoever closes it.
     on_closed: Callable[[HttpStream], None] | None = None
+
+    def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
+        """Read the headers of a request, unless it is one more of a peer to whom nothing can be said."""
+        if self.closed():
+            raise StreamClosedError(real_error=self.error)
+        return super().read_until_regex(regex, max_bytes)
 
     def close(self, exc_info: Any = False) -> None:
         """Close, and first say why if it is for the headers."""

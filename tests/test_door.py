@@ -409,6 +409,17 @@ def test_silent_visitors_do_not_hold_a_drain(serve: Callable[..., Server]) -> No
 # Limits
 
 
+def test_requests_that_wait_do_not_hold_a_drain(serve: Callable[..., Server]) -> None:
+    """Of requests that were sent at once, those that have not begun when a drain ends are left alone."""
+    server = serve("--drain-seconds", "0.5")
+    with RawClient(server.port, shake_hands=False, receive_buffer=4096) as client:
+        page = client.handshake_request("/static/jpulse/jpulse.js", {"Upgrade": "", "Connection": ""})
+        client.send(page * 300)
+        client.read_head()
+        assert server.stop() == 0
+    assert server.log.count("GET /static/jpulse/jpulse.js") < 200
+
+
 def refusals(port: int) -> dict[str, int]:
     """How many were refused, by reason, as /metrics tells."""
     text = ask(port, "/metrics")[2].decode()
