@@ -451,10 +451,15 @@ def client_address(remote: str | None, forwarded: Iterable[str], trusted: Sequen
         if not is_trusted(address, trusted):
             break
         try:
-            address = str(ipaddress.ip_address(hop))
+            address = _written_plainly(ipaddress.ip_address(hop))
         except ValueError:
             break
     return address
+
+
+def _written_plainly(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Write an address of IPv4 as one, also if a proxy that listens to both writes it into one of IPv6."""
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def origin_allowed(origin: str | None, host: str, allowed: tuple[str, ...]) -> bool:
