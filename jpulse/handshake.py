@@ -85,7 +85,7 @@ def refuse_another(app: App, address: str) -> Refusal | None:
     """Find what stands against one more connection from an address."""
     hub, config = app.hub, app.config
     limit = config.max_connections_per_address
-    if limit and hub.sockets_by_address.get(address, 0) >= limit:
+    if limit and hub.sockets_of(address) >= limit:
         return Refusal("address", 429, f"More than {limit} connections from one address", _SOON)
     if app.draining:
         return Refusal("draining", 503, "The server is stopping", _SOON)

@@ -14,6 +14,7 @@ from .bridge.local import LocalBridge
 from .connection import Connection
 from .deflate import MIN_BYTES
 from .errors import CloseCode
+from .rates import group_of
 from .stats import Figures, NamespaceStats
 from .websocket import Scheduler
 
@@ -325,18 +326,24 @@ class Hub:
     # Places
 
     def take_place(self, address: str) -> None:
-        """Count a socket from its handshake on."""
+        """Count a socket from its handshake on, for its address too."""
         self.sockets += 1
-        self.sockets_by_address[address] = self.sockets_by_address.get(address, 0) + 1
+        group = group_of(address)
+        self.sockets_by_address[group] = self.sockets_by_address.get(group, 0) + 1
+
+    def sockets_of(self, address: str) -> int:
+        """How many sockets an address has; of IPv6 its network, which one client has as a whole."""
+        return self.sockets_by_address.get(group_of(address), 0)
 
     def free_place(self, address: str) -> None:
         """Count a socket no more."""
         self.sockets -= 1
-        left = self.sockets_by_address[address] - 1
+        group = group_of(address)
+        left = self.sockets_by_address[group] - 1
         if left:
-            self.sockets_by_address[address] = left
+            self.sockets_by_address[group] = left
         else:
-            del self.sockets_by_address[address]
+            del self.sockets_by_address[group]
 
     # Sending
 

@@ -252,7 +252,7 @@ class Settings:
     )
     max_connections: int = _setting(10000, integer(1), "open WebSockets in one process")
     max_connections_per_address: int = _setting(
-        0, integer(0), "open WebSockets from one client address; 0: no limit"
+        0, integer(0), "open WebSockets from one client address, of IPv6 from one /64; 0: no limit"
     )
     max_handshakes_per_second_per_address: int = _setting(
         500,

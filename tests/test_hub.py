@@ -404,14 +404,23 @@ def test_members_of_a_path(world: World) -> None:
 def test_places(world: World) -> None:
     """Every socket takes a place, counted for its address too, and nothing is left of who went."""
     hub: Hub = world.hub
-    for address in ("10.0.0.1", "10.0.0.1", "::1"):
+    for address in ("10.0.0.1", "10.0.0.1", "2001:db8::1"):
         hub.take_place(address)
-    assert (hub.sockets, hub.sockets_by_address) == (3, {"10.0.0.1": 2, "::1": 1})
+    assert (hub.sockets, hub.sockets_by_address) == (3, {"10.0.0.1": 2, "2001:db8::": 1})
     hub.free_place("10.0.0.1")
-    hub.free_place("::1")
+    hub.free_place("2001:db8::1")
     assert (hub.sockets, hub.sockets_by_address) == (1, {"10.0.0.1": 1})
     hub.free_place("10.0.0.1")
     assert (hub.sockets, hub.sockets_by_address) == (0, {})
+
+
+def test_places_of_a_network(world: World) -> None:
+    """Addresses of one network of IPv6 are counted together: whoever has one has them all."""
+    for address in ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1", "10.0.0.1", "10.0.0.2"):
+        world.hub.take_place(address)
+    assert world.hub.sockets_of("2001:db8:0:1::3") == 2
+    assert world.hub.sockets_of("2001:db8:0:2::3") == 1
+    assert world.hub.sockets_of("10.0.0.1") == 1
 
 
 def test_place_is_kept_until_the_socket_ends(world: World) -> None:

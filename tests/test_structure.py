@@ -36,8 +36,8 @@ PURE = (
 #: Calls go down: each of these imports none that stands right of it.
 ORDER = (
     *("errors", "settings", "names", "deflate", "wire", "activity", "stats", "bridge.base", "bridge.local"),
-    *("websocket", "steps", "connection", "hub", "namespace", "cluster", "metrics", "timers", "garbage"),
-    *("overview", "heartbeat", "transport", "rates", "descriptors"),
+    *("websocket", "steps", "connection", "rates", "hub", "namespace", "cluster", "metrics", "timers"),
+    *("garbage", "overview", "heartbeat", "transport", "descriptors"),
     *("store.base", "store.checks", "store.sqlite", "store.mongo", "redis_url", "store.redis_notes"),
     "bridge.link",
     *(
