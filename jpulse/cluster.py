@@ -330,7 +330,7 @@ class Cluster:
         if packet.payload != ENDED:
             self._tell_all(packet.target, ALL_LOGGED if packet.payload == NEWCOMER else NOTHING)
         # One of all that are asked is enough: the oldest, who knows most of those before.
-        if packet.payload in (NEWCOMER, ENDED) and self._lead() >= -SAME_AGE_SECONDS:
+        if packet.payload in (NEWCOMER, ENDED) and self._lead(SILENT_SECONDS) >= -SAME_AGE_SECONDS:
             self._tell_retired(packet.target, self._retired)
 
     def _on_presence(self, sender: bytes, presence: Presence) -> None:
@@ -438,13 +438,13 @@ class Cluster:
         told = {instance.hex(): figures for instance, figures in retired.items()}
         self._bridge.publish(topic, Kind.RETIRED, msgspec.msgpack.encode(told))
 
-    def _lead(self) -> float:
-        """By how many seconds this process is older than every other one that was heard just now."""
+    def _lead(self, heard_within: float) -> float:
+        """By how many seconds this process is older than every other one that was heard lately."""
         now = self._clock()
         ages = (
             peer.snapshot.uptime + now - peer.heard_at
             for peer in self.peers.values()
-            if now - peer.heard_at <= SILENT_SECONDS
+            if now - peer.heard_at <= heard_within
         )
         return now - self._since - max(ages, default=0.0)
 
@@ -464,8 +464,9 @@ class Cluster:
     def _ask_for_ended(self) -> None:
         """Ask again until somebody has answered: the oldest may have died just before."""
         if self._wants_ended and self.peers:
-            # Who is the oldest itself gets no answer.
-            self._wants_ended = self._lead() <= SAME_AGE_SECONDS
+            # Who is the oldest itself gets no answer; before all have spoken nobody knows that it is.
+            has_settled = self._up_at is not None and self._clock() - self._up_at >= SETTLE_SECONDS
+            self._wants_ended = not has_settled or self._lead(FORGET_SECONDS) <= SAME_AGE_SECONDS
             if self._wants_ended:
                 self._bridge.publish(ALL, Kind.WANTED, ENDED, own_topic(self._bridge.instance))
 

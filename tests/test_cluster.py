@@ -1173,6 +1173,22 @@ def test_newcomer_whose_answer_is_lost(net: Net) -> None:
     assert totals(three) == (5, 5)
 
 
+def test_newcomer_in_an_outage(net: Net) -> None:
+    """A process that has heard nobody for a while does not take itself for the oldest, and asks on."""
+    old, young = ended_before(net)
+    old.kill()
+    three = net.process()
+    net.settle()
+    for each in (young, three):
+        each.bridge.go(DOWN)
+    net.pass_seconds(6)
+    for each in (three, young):
+        each.bridge.go(UP)
+        net.pass_seconds(1)
+    net.pass_seconds(5)
+    assert totals(three) == totals(young) == (5, 5)
+
+
 def test_last_that_knows_of_a_dead_process(net: Net) -> None:
     """A process that ends before it has found another one dead hands on what that had counted."""
     one, two = net.settled(2)
