@@ -642,7 +642,10 @@ def test_chunks_change_nothing(stream: bytes, seed: int) -> None:
         b"",
         b"\x81\x03" + MASK + b"one",
     ],
-    ids=repr,
+    ids=[
+        *("not ASCII", "126 bytes", "empty", "fragment", "binary", "ping", "two", "cut short"),
+        *("one byte", "nothing", "unmasked"),
+    ],
 )
 def test_the_short_way_is_for_one_short_text(chunk: bytes) -> None:
     """What is not one short ASCII text and nothing else is left to the parser as it is."""
@@ -658,7 +661,9 @@ def test_the_short_way_keeps_the_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    "begun", [client_frame(b"one", fin=False), client_frame(b"one")[:-1], b"\x81", b"\xff"]
+    "begun",
+    [client_frame(b"one", fin=False), client_frame(b"one")[:-1], b"\x81", b"\xff"],
+    ids=["fragment", "cut short", "one byte", "reserved"],
 )
 def test_the_short_way_only_between_messages(begun: bytes) -> None:
     """Inside a message, a frame or a head, and after a failure, nothing is taken by the short way."""
