@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from handlers import ROUTES
 from jpulse.errors import SettingsError
 from jpulse.scaffold import class_name, make_project
 
@@ -115,6 +116,16 @@ def test_wrong_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"^new: ") as refused:
         make_project(name, tmp_path)
     assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_address_that_is_taken(tmp_path: Path) -> None:
+    """A name under which the server has addresses of its own is refused, for its files would hide them."""
+    first = {found[1] for pattern, *_ in ROUTES if (found := re.match(r"/(\w+)/", pattern))}
+    assert first == {"admin", "api", "auth"}
+    for name in (*first, "static"):
+        with pytest.raises(SettingsError, match=f"^new: /{name}/ is an address"):
+            make_project(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -19,6 +19,8 @@ SUFFIX = ".template"
 MAX_NAME_LENGTH = 64
 #: `import NAME` finds something else.
 TAKEN = {"app", "handlers", "jpulse", "tests", *sys.stdlib_module_names}
+#: /NAME/ is where jPulse has pages, REST and files of its own, which those of the project would hide.
+SERVED = {"admin", "api", "auth", "static"}
 
 
 def run(words: Sequence[str], folder: Path, jpulse: str, python: str) -> int:
@@ -65,6 +67,8 @@ def check_name(name: str) -> None:
         )
     if keyword.iskeyword(name) or name in TAKEN:
         raise SettingsError(f"new: {name} means something else in Python; choose another name")
+    if name in SERVED:
+        raise SettingsError(f"new: /{name}/ is an address of jPulse's own; choose another name")
 
 
 def files(name: str) -> Iterator[tuple[str, str]]:
