@@ -160,26 +160,26 @@ def python_page() -> str:
 
 
 def _python() -> Iterator[str]:
-    yield from _classes(PYTHON)
-    yield "# Testing { #testing }\n"
+    yield from _classes(PYTHON, "##")
+    yield "## Testing { #testing }\n"
     yield "`jpulse.testing`; the [guide](../guides/testing.md) shows how to use it.\n"
-    yield from _classes(TESTING)
+    yield from _classes(TESTING, "###")
 
 
-def _classes(table: dict[str, tuple[Any, tuple[str, ...]]]) -> Iterator[str]:
+def _classes(table: dict[str, tuple[Any, tuple[str, ...]]], marks: str) -> Iterator[str]:
     for name, (thing, members) in table.items():
-        yield f"## {name} {{ #{name} }}\n"
+        yield f"{marks} {name} {{ #{name} }}\n"
         if inspect.isfunction(thing):
             yield f"`{name}{signature(thing)}`\n"
         yield _doc(thing) + "\n"
         for member in members:
-            yield from _member(thing, name, member)
+            yield from _member(thing, name, member, marks + "#")
 
 
-def _member(owner: type, owner_name: str, name: str) -> Iterator[str]:
+def _member(owner: type, owner_name: str, name: str, marks: str) -> Iterator[str]:
     found = inspect.getattr_static(owner, name, None)
     plain = getattr(found, "__func__", found)
-    yield f"### {name} {{ #{owner_name}.{name} }}\n"
+    yield f"{marks} {name} {{ #{owner_name}.{name} }}\n"
     if inspect.isfunction(plain):
         kind = "async " if inspect.iscoroutinefunction(plain) else ""
         yield f"`{kind}{name}{signature(plain)}`\n"

@@ -41,6 +41,7 @@ class Page(HTMLParser):
         self.loads: list[str] = []
         self.links: list[str] = []
         self.ids: set[str] = set()
+        self.titles = 0
         self.pictures_without_text: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
 
@@ -50,6 +51,7 @@ class Page(HTMLParser):
         self.ids.add(given.get("id", ""))
         if tag in LOADS and given.get("rel") not in ("canonical", "next", "prev"):
             self.loads.append(given.get(LOADS[tag], ""))
+        self.titles += tag == "h1"
         if tag == "a":
             self.links.append(given.get("href", ""))
         if tag == "img" and not given.get("alt"):
@@ -92,6 +94,12 @@ def test_what_pages_refer_to_is_there(built: tuple[Path, str]) -> None:
             if anchor and target in known:
                 assert anchor in known[target].ids, f"{path}: {address}"
         assert page.pictures_without_text == [], path
+
+
+def test_every_page_has_one_title(built: tuple[Path, str]) -> None:
+    """What is below the title of a page is a section of it, for contents, search and screen readers."""
+    for path, page in pages(built[0]):
+        assert page.titles == 1, path
 
 
 def test_every_page_is_in_the_navigation(built: tuple[Path, str]) -> None:
