@@ -63,3 +63,12 @@ def test_dependencies_are_listed() -> None:
     listed = dict(re.findall(r"^\| ([\w-]+) \| ([\d.]+) \|", chapter("Dependencies"), re.MULTILINE))
     for name, least in wanted.items():
         assert tuple(map(int, listed[name].split("."))) >= tuple(map(int, least.split("."))), name
+
+
+def test_copies_are_listed() -> None:
+    """What others wrote and we ship a copy of is in the list, in the version of the copy."""
+    found = [*ROOT.glob("static/vendor/*/README.md"), *ROOT.glob("examples/*/*/README.md")]
+    assert len(found) >= 2
+    for path in found:
+        name, version = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ").split()
+        assert f"| {name} | {version} |" in chapter("Dependencies"), path
