@@ -153,11 +153,9 @@ def watch_hub(app: App, journal: Journal) -> None:
     app.hub.joined, app.hub.left = on_joined, on_left  # type: ignore[method-assign]
 
 
-def watch_bridge(app: App, journal: Journal) -> None:
-    """Write down what goes out, when the bridge is up or down, and what it misses of others."""
-    publish, on_bridge, on_gap = app.bridge.publish, app.cluster.on_bridge, app.cluster.on_gap
-    figures, say_goodbye = app.bridge.figures, app.cluster.say_goodbye
-    gaps = 0
+def watch_publishing(app: App, journal: Journal) -> None:
+    """Write down what goes out, and the goodbye."""
+    publish, say_goodbye = app.bridge.publish, app.cluster.say_goodbye
 
     def on_publish(topic: str, kind: Kind, payload: bytes, target: str = "") -> None:
         path = path_of(topic)
@@ -166,6 +164,18 @@ def watch_bridge(app: App, journal: Journal) -> None:
         elif topic == ALL and kind == Kind.SNAPSHOT:
             journal.write("told", app.bridge.state)
         publish(topic, kind, payload, target)
+
+    def on_end() -> None:
+        say_goodbye()
+        journal.write("finished")
+
+    app.bridge.publish, app.cluster.say_goodbye = on_publish, on_end  # type: ignore[method-assign]
+
+
+def watch_bridge(app: App, journal: Journal) -> None:
+    """Write down when the bridge is up or down, and what it misses of others."""
+    on_bridge, on_gap, figures = app.cluster.on_bridge, app.cluster.on_gap, app.bridge.figures
+    gaps = 0
 
     def on_state(state: str) -> None:
         journal.write("bridge", state, figures.lost)
@@ -177,13 +187,7 @@ def watch_bridge(app: App, journal: Journal) -> None:
         gaps = figures.gaps
         on_gap(topic, sender)
 
-    def on_end() -> None:
-        say_goodbye()
-        journal.write("finished")
-
-    app.bridge.publish = on_publish  # type: ignore[method-assign]
     app.cluster.on_bridge, app.cluster.on_gap = on_state, on_missed  # type: ignore[method-assign]
-    app.cluster.say_goodbye = on_end  # type: ignore[method-assign]
 
 
 async def watch_loop(journal: Journal) -> None:
@@ -265,6 +269,7 @@ async def setup(app: App) -> None:
         assert isinstance(namespace, Talk)
         namespace.journal = journal
     watch_hub(app, journal)
+    watch_publishing(app, journal)
     watch_bridge(app, journal)
     sockets = bind_sockets(0, "127.0.0.1")
     routes: list[Any] = [
