@@ -83,7 +83,8 @@ class Door:
     Accepts for an application, with Tornado's HTTP server behind it.
 
     With a TLS context everything goes to that one: what TLS costs, the door would not save.
-    Who has not sent the headers of a first request in `handshake_seconds` is shown out. When file
+    Who has not sent the headers of a first request in `handshake_seconds` is shown out, and who takes
+    nothing of an answer for a minute. When file
     descriptors are scarce nobody is accepted until some are free.
     """
 
@@ -101,6 +102,8 @@ class Door:
         self._listeners: list[socket.socket] = []
         #: Those whose first headers are not complete: until when they have time, and their addresses.
         self._awaited: dict[Visitor | HttpStream, tuple[float, str]] = {}
+        #: Who has not taken an answer yet: since when nothing of it, how much before, and their addresses.
+        self._waiting: dict[HttpStream, tuple[float, int, str]] = {}
         self._lookups: set[asyncio.Task[None]] = set()
         tick = min(1.0, app.config.handshake_seconds / 4)
         self._sweeping = Repeating(lambda: self.sweep(time.monotonic()), tick)
@@ -176,6 +179,7 @@ class Door:
         """Let Tornado's server read requests."""
         stream.on_too_large = lambda: self._count("headers", address[0])
         stream.on_closed = self._forget
+        stream.on_waiting = lambda waiting: self._on_waiting(waiting, address[0])
         self._awaited[stream] = (deadline, address[0])
         self._http.handle_stream(stream, address)
 
@@ -186,10 +190,13 @@ class Door:
     def _forget(self, stream: HttpStream) -> None:
         self._awaited.pop(stream, None)
 
+    def _on_waiting(self, stream: HttpStream, address: str) -> None:
+        self._waiting.setdefault(stream, (time.monotonic(), stream.taken, address))
+
     # Who takes too long, and too many
 
     def sweep(self, now: float) -> None:
-        """Show out who has not asked for anything at the monotonic time `now`."""
+        """Show out who has not asked for anything, or takes no answer, at the monotonic time `now`."""
         for each in [each for each, (deadline, _) in self._awaited.items() if deadline <= now]:
             _, address = self._awaited.pop(each)
             self._count("slow", address)
@@ -197,6 +204,18 @@ class Door:
                 self._show_out(each)
             else:
                 each.close()
+        self._sweep_waiting(now)
+
+    def _sweep_waiting(self, now: float) -> None:
+        for stream, (since, taken, address) in list(self._waiting.items()):
+            if stream.closed() or not stream.writing():
+                del self._waiting[stream]
+            elif stream.taken != taken:
+                self._waiting[stream] = (now, stream.taken, address)
+            elif now - since >= HTTP_TIMEOUT_SECONDS:
+                del self._waiting[stream]
+                self._count("unread", address)
+                stream.close()
 
     def _count(self, reason: str, address: str) -> None:
         self._app.overview.refusals[reason] += 1

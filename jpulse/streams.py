@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from asyncio import Future
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, cast
@@ -44,12 +45,29 @@ class HttpStream(IOStream):
     on_too_large: Callable[[], None] | None = None
     #: Called with the stream when it closes, whoever closes it.
     on_closed: Callable[[HttpStream], None] | None = None
+    #: Called with the stream when the kernel did not take all of what was written.
+    on_waiting: Callable[[HttpStream], None] | None = None
+    #: Bytes that the kernel has taken.
+    taken = 0
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         """Read the headers of a request, unless it is one more of a peer to whom nothing can be said."""
         if self.closed():
             raise StreamClosedError(real_error=self.error)
         return super().read_until_regex(regex, max_bytes)
+
+    def write(self, data: bytes | memoryview) -> Future[None]:
+        """Write, and tell if the peer does not take it all at once."""
+        written = super().write(data)
+        if self.writing() and self.on_waiting is not None:
+            self.on_waiting(self)
+        return written
+
+    def write_to_fd(self, data: memoryview) -> int:
+        """Write what the kernel takes, and count it."""
+        sent = super().write_to_fd(data)
+        self.taken += sent
+        return sent
 
     def close(self, exc_info: Any = False) -> None:
         """Close, and first say why if it is for the headers."""

@@ -23,7 +23,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from jpulse import App, Settings, create_app
-from jpulse.app import MAX_BODY_BYTES
+from jpulse.app import HTTP_TIMEOUT_SECONDS, MAX_BODY_BYTES
 from jpulse.auth import Passwords, SignedIn
 from jpulse.cluster import Peer, Snapshot
 from jpulse.door import PEEK_BYTES, Door
@@ -407,6 +407,45 @@ def test_silent_visitors_do_not_hold_a_drain(serve: Callable[..., Server]) -> No
 
 
 # Limits
+
+
+def test_answers_that_are_not_taken(two_ways: TwoWays) -> None:
+    """Who takes nothing of an answer for a minute is shown out, not before, and counted."""
+    refused = two_ways.app.overview.refusals
+
+    async def sweep_after(seconds: float) -> None:
+        two_ways.door.sweep(time.monotonic() + seconds)
+
+    before = refused["unread"]
+    with RawClient(two_ways.ports[0], shake_hands=False, receive_buffer=4096) as client:
+        page = client.handshake_request("/static/jpulse/jpulse.js", {"Upgrade": "", "Connection": ""})
+        client.send(page * 300)
+        wait_until(lambda: len(two_ways.door._waiting) == 1)
+        two_ways.run(sweep_after(HTTP_TIMEOUT_SECONDS - 10))
+        assert refused["unread"] == before
+        # If the kernel has just taken something, the time begins anew.
+        for times in (1, 2, 3):
+            two_ways.run(sweep_after(times * (HTTP_TIMEOUT_SECONDS + 1)))
+        assert refused["unread"] == before + 1
+    assert not two_ways.door._waiting
+
+
+def test_answers_that_are_taken_slowly(two_ways: TwoWays) -> None:
+    """Who takes something of an answer now and then gets all of it."""
+    refused, seconds = two_ways.app.overview.refusals, HTTP_TIMEOUT_SECONDS
+
+    async def sweep_at(now: float) -> None:
+        two_ways.door.sweep(now)
+
+    before, now = refused["unread"], time.monotonic()
+    with RawClient(two_ways.ports[0], shake_hands=False, receive_buffer=4096) as client:
+        page = client.handshake_request("/static/jpulse/jpulse.js", {"Upgrade": "", "Connection": ""})
+        client.send(page * 150)
+        for _ in range(150):
+            client.read_body(client.read_head()[1])
+            two_ways.run(sweep_at(now))
+            now += seconds / 100
+    assert refused["unread"] == before
 
 
 def test_requests_that_wait_do_not_hold_a_drain(serve: Callable[..., Server]) -> None:
