@@ -35,10 +35,11 @@ class Database:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             result = work(self._connection)
+            self._connection.commit()
         except BaseException:
+            # COMMIT can fail, too; a transaction that stays open would be in everybody's way.
             self._connection.rollback()
             raise
-        self._connection.commit()
         return result
 
     def _open(self) -> sqlite3.Connection:
