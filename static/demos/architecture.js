@@ -23,7 +23,7 @@
         ]);
         const rows = [
             ...namespaces.map(({path, status, total, clients}) => [path, STATES[status], total, ...clients]),
-            ['All connections', '', connectionsOf(picture), ...processes.map(({connections}) => connections)],
+            ['All connections, this picture’s too', '', connectionsOf(picture), ...processes.map(({connections}) => connections)],
         ];
         const body = table.tBodies[0];
         while (body.rows.length > rows.length) body.deleteRow(-1);
