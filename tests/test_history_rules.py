@@ -192,6 +192,20 @@ def test_stranger_after_the_end() -> None:
     assert found([*gone, *get(2, (ANN, 0), CID)]) == ["stranger"]
 
 
+def test_last_straw() -> None:
+    """The message over which a slow client is closed may reach it, and none after that."""
+    events = [
+        *started(ONE),
+        *come(ANN, ONE, 1, CROWD),
+        *come(BOB, ONE, 1, CROWD),
+        *go(BOB, ONE, 3, TOLD, 1013),
+    ]
+    for number in range(2):
+        events += [*say(ANN, ONE, 3.01 + number, number, path=CROWD), *get(5, (ANN, number), ANN)]
+    assert found([*events, *get(5, (ANN, 0), BOB)]) == []
+    assert found([*events, *get(5, (ANN, 1), BOB)]) == ["stranger"]
+
+
 def test_message_of_nobody() -> None:
     """What arrives and was never sent is found."""
     assert found([*talk(), *get(6, (ANN, 77), CID)]) == ["stranger"]

@@ -76,11 +76,23 @@ def _what_is_strange(history: History, visit: Visit, process: Process, stay: Sta
         return f"which was sent to {did.path}"
     if not meant_for(did, visit, stay):
         return f"which was for {did.kind} {did.target}"
+    if _was_last_straw(process, stay, place, did):
+        return ""
     if did.pid == process.pid and not stay.place < place < stay.left_place:
         return "which was sent while it was not there"
     if did.at > stay.until:
         return "which was sent after it had left"
     return ""
+
+
+def _was_last_straw(process: Process, stay: Stay, place: int, did: Did) -> bool:
+    """Tell whether a message filled the outbox of a connection, which was closed while it was sent on."""
+    if stay.left is None or stay.left.code != 1013 or did.pid != process.pid or place < stay.left_place:
+        return False
+    # What a process does is written down when it is done, after who had to leave over it.
+    done = process.done(did.path)
+    first_after = bisect_right(done, stay.left_place, key=_place)
+    return first_after < len(done) and done[first_after][1] == did
 
 
 def unhandled(history: History) -> Found:
