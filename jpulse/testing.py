@@ -273,12 +273,21 @@ async def serving(
         made = setup(app) if setup is not None else None
         if isawaitable(made):
             app.setting_up = made
-        await app.start(PASSWORD)
-        sockets = bind_sockets(0, "127.0.0.1")
-        door = Door(app)
-        door.open(sockets)
         try:
-            yield Server(app, f"http://127.0.0.1:{sockets[0].getsockname()[1]}")
+            await app.start(PASSWORD)
+            async with _open_door(app) as url:
+                yield Server(app, url)
         finally:
-            await drain(app, door)
             await app.stop()
+
+
+@asynccontextmanager
+async def _open_door(app: App) -> AsyncIterator[str]:
+    """Let visitors in until the block ends; the address without the last slash."""
+    sockets = bind_sockets(0, "127.0.0.1")
+    door = Door(app)
+    door.open(sockets)
+    try:
+        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+    finally:
+        await drain(app, door)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,25 @@ def test_async_setup_and_classes() -> None:
             assert (await server.fetch("/page")).text == "guest"
 
     asyncio.run(scenario())
+
+
+def test_setup_that_fails() -> None:
+    """What a setup raises comes out, and nothing is left of the server that did not come to be."""
+    folders = []
+
+    async def fail(app: App) -> None:
+        folders.append(app.config.data_dir)
+        raise LookupError
+
+    async def scenario() -> None:
+        async with serving(fail):
+            pass
+
+    before = set(threading.enumerate())
+    with pytest.raises(LookupError):
+        asyncio.run(scenario())
+    assert set(threading.enumerate()) <= before
+    assert [folder.exists() for folder in folders] == [False]
 
 
 def test_end_of_a_server() -> None:
