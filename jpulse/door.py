@@ -130,6 +130,10 @@ class Door:
         """Let HTTP connections end after the answer that is due: whoever asks is told `Connection: close`."""
         self._http.conn_params.no_keep_alive = True
 
+    def is_answering(self) -> bool:
+        """Tell whether somebody has not taken an answer yet."""
+        return any(stream.writing() for stream in self._waiting)
+
     async def close(self) -> None:
         """Show out everybody who is not connected."""
         self._sweeping.stop()

@@ -300,7 +300,7 @@ async def drain(
     app.draining = True
     for latecomer in list(app.hub.connections()):
         latecomer.close(CloseCode.RESTART, RESTARTS)
-    while _is_busy(app) and time.monotonic() < deadline and not hurry.is_set():
+    while (_is_busy(app) or door.is_answering()) and time.monotonic() < deadline and not hurry.is_set():
         await asyncio.sleep(0.02)
     await _cancel(app.hub.scheduler.tasks)
     await door.close()

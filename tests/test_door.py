@@ -448,6 +448,28 @@ def test_answers_that_are_taken_slowly(two_ways: TwoWays) -> None:
     assert refused["unread"] == before
 
 
+def test_answer_that_is_taken_during_a_drain(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """An answer that was begun is given to its end, also to who takes it slowly."""
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    (folder / "large.py").write_text(
+        "from jpulse import PageHandler\n"
+        "class Large(PageHandler):\n"
+        "    def get(self):\n"
+        "        self.finish('x' * 8_000_000)\n"
+        "def setup(app):\n"
+        "    app.add_handlers('.*', [('/large', Large)])\n"
+    )
+    server = serve("--drain-seconds", "20", app="large", environ={"PYTHONPATH": str(folder)})
+    with RawClient(server.port, shake_hands=False, receive_buffer=65536) as client:
+        client.send(client.handshake_request("/large", {"Upgrade": "", "Connection": ""}))
+        _, headers = client.read_head()
+        server.process.terminate()
+        server.wait_for_log("draining 0 connections")
+        assert len(client.read_body(headers)) == 8_000_000
+    assert server.process.wait(20) == 0
+
+
 def test_requests_that_wait_do_not_hold_a_drain(serve: Callable[..., Server]) -> None:
     """Of requests that were sent at once, those that have not begun when a drain ends are left alone."""
     server = serve("--drain-seconds", "0.5")
