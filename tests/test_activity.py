@@ -220,7 +220,7 @@ def test_odd_content(message: Any) -> None:
     [
         pytest.param(b'{"a":1180591620717411303424}', id="2**70"),
         pytest.param(b'{"a":' + b"9" * 4000 + b"}", id="number of 4,000 digits"),
-        pytest.param(b'{"type":' + b"[" * 300 + b"]" * 300 + b"}", id="300 arrays deep as type"),
+        pytest.param(b'{"type":' + b"[" * 63 + b"]" * 63 + b"}", id="63 arrays deep as type"),
         pytest.param(b'{"a":1e308,"b":-1e-308,"type":1e308}', id="extreme numbers"),
         pytest.param(rb'{"type":"\u0000\u2028\"</script>"}', id="odd characters"),
     ],

@@ -166,8 +166,9 @@ def test_recovery_after_a_restart(browser: Any, serve: Callable[..., Server], co
     wait_until_live(page)
     say(server, text="before the restart")
     entry(page, "before the restart").wait_for()
-    server.restart()
+    server.stop()
     page.wait_for_selector('#live-status:not([data-status="connected"])')
+    server.start()
     wait_until_live(page, RECONNECT_MS)
     page.wait_for_function("() => document.querySelectorAll('#log .entry').length === 0")
     assert page.locator("#processes tr").count() == 1
