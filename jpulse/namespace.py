@@ -468,7 +468,11 @@ class Registry:
         return time.monotonic() - self.started
 
     def figures(self, *, whole: bool) -> dict[str, Figures]:
-        """What this process has counted; of all namespaces, or of those where something happened since."""
+        """
+        What this process has counted: of all namespaces, or of those where something happened since.
+
+        The latter is told to all; the whole may be told to one alone, and counts as told to nobody.
+        """
         now, result = time.time(), {}
         for path, namespace in self._namespaces.items():
             if namespace.hidden:
@@ -476,8 +480,9 @@ class Registry:
             stats = namespace.stats
             mark = (stats.total, stats.connects, stats.deliveries, sum(stats.closes.values()), stats.dropped)
             if whole or self._told.get(path) != mark:
-                self._told[path] = mark
                 result[path] = stats.figures(now)
+            if not whole:
+                self._told[path] = mark
         return result
 
     def get_stats(self, now: float | None = None) -> dict[str, Any]:

@@ -1133,6 +1133,20 @@ def test_killed_process_is_told_to_its_successor(net: Net) -> None:
     assert totals(three) == totals(one) == (5, 5)
 
 
+def test_whole_that_one_process_asked_for(net: Net) -> None:
+    """What a process has told one that asked it still tells the others, before it may be killed."""
+    one, two, three = net.settled(3)
+    three.chat.broadcast({"type": "said"})
+    two.bridge.publish(own_topic(three.bridge.instance), Kind.WANTED, b"", own_topic(two.bridge.instance))
+    net.settle()
+    assert (totals(one), totals(two)) == ((0, 0), (1, 1))
+    net.pass_seconds(1)
+    assert totals(one) == totals(two) == (1, 1)
+    three.kill()
+    net.pass_seconds(12)
+    assert totals(one) == totals(two) == (1, 1)
+
+
 def ended_before(net: Net) -> tuple[Process, Process]:
     """An old and a younger process, which know of a third that has ended after five messages."""
     (old,) = net.settled(1)
