@@ -451,15 +451,23 @@ class Cluster:
     def _on_retired(self, packet: Packet) -> None:
         told = msgspec.msgpack.decode(packet.payload, type=dict[str, dict[str, Figures]])
         for name, figures in told.items():
-            instance = bytes.fromhex(name)
-            # This process itself, if it was silent and thought dead.
-            known = instance == self._bridge.instance or instance in self.peers or instance in self._counted
-            if not known:
-                self._retire(instance, figures)
+            self._take_retired(bytes.fromhex(name), figures)
         if packet.topic == own_topic(self._bridge.instance):
             self._wants_ended = False
             # Those that another process adds up later have been told one by one.
             self._counted.add(FOLDED)
+
+    def _take_retired(self, instance: bytes, figures: dict[str, Figures]) -> None:
+        """Keep what another process knows of one that has ended, and that this one does not."""
+        if instance in self.peers:
+            # Alive, or not yet found dead; what it said last may not have come here.
+            _take_later(self.peers[instance].figures, figures)
+        elif instance in self._retired and instance != FOLDED:
+            _take_later(self._retired[instance], figures)
+            self._ended_minute = None
+        # This process itself, if it was silent and thought dead.
+        elif instance != self._bridge.instance and instance not in self._counted:
+            self._retire(instance, figures)
 
     def _ask_for_ended(self) -> None:
         """Ask again until somebody has answered: the oldest may have died just before."""
@@ -648,6 +656,20 @@ def _messages_of(figures: dict[str, Figures]) -> dict[str, Figures]:
         for path, each in figures.items()
         if each.total
     }
+
+
+def _take_later(known: dict[str, Figures], told: dict[str, Figures]) -> None:
+    """Of what a process has counted keep what it told later: its totals never fall."""
+    for path, each in told.items():
+        ours = known.get(path, Figures())
+        if each.total > ours.total:
+            known[path] = replace(
+                ours,
+                total=each.total,
+                minutes=each.minutes,
+                minutes_end=each.minutes_end,
+                last_activity=each.last_activity,
+            )
 
 
 def _merged(parts: Iterable[dict[str, Figures]]) -> dict[str, Figures]:

@@ -1147,6 +1147,23 @@ def test_whole_that_one_process_asked_for(net: Net) -> None:
     assert totals(one) == totals(two) == (1, 1)
 
 
+@pytest.mark.parametrize("deaf", [0, 1])
+def test_last_word_that_only_one_has_heard(net: Net, deaf: int) -> None:
+    """Who missed the last words of a process that died learns of them from who heard them."""
+    *processes, three = net.settled(3)
+    net.loses = lambda receiver, packet: receiver is processes[deaf] and packet.kind == Kind.SNAPSHOT
+    three.chat.broadcast({"type": "said"})
+    net.pass_seconds(1)
+    net.loses = lambda receiver, packet: False
+    three.kill()
+    assert totals(processes[deaf]) == (0, 0)
+    net.pass_seconds(12)
+    four = net.process()
+    net.settle()
+    net.pass_seconds(2)
+    assert [totals(each) for each in (*processes, four)] == [(1, 1)] * 3
+
+
 def ended_before(net: Net) -> tuple[Process, Process]:
     """An old and a younger process, which know of a third that has ended after five messages."""
     (old,) = net.settled(1)
