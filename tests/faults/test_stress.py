@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import ROOT, wait_until
+from .. import conftest
+from ..conftest import ROOT, Server, wait_until
 from .__main__ import options
 from .processes import processes_about
 from .stress.crowd import Identity, Town
@@ -145,3 +146,11 @@ def test_command_line() -> None:
         1, 65.0, 9, True
     )
     assert options([]).seconds == 60.0
+
+
+def test_server_that_does_not_start_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is not there in time is ended, since nobody else knows of it."""
+    monkeypatch.setattr(conftest, "START_SECONDS", 0.01)
+    with pytest.raises(AssertionError, match="did not start"):
+        Server(tmp_path / "log", ("--data-dir", str(tmp_path)), {}, ROOT)
+    assert processes_about(tmp_path) == []
