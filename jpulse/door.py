@@ -83,9 +83,9 @@ class Door:
     Accepts for an application, with Tornado's HTTP server behind it.
 
     With a TLS context everything goes to that one: what TLS costs, the door would not save.
-    Who has not sent the headers of a first request in `handshake_seconds` is shown out, and who takes
-    nothing of an answer for a minute. When file
-    descriptors are scarce nobody is accepted until some are free.
+    Who has not sent the headers of a first request in `handshake_seconds` is shown out, and who
+    takes nothing of an answer for a minute. When file descriptors are scarce nobody is accepted
+    until some are free.
     """
 
     def __init__(self, app: App, context: ssl.SSLContext | None = None, *, shared: bool = False) -> None:

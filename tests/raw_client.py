@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -31,6 +32,26 @@ def client_frame(payload: bytes, opcode: int = TEXT, *, fin: bool = True, mask: 
     repeated = (mask * (length // 4 + 1))[:length]
     masked = int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")
     return bytes((opcode | (0x80 if fin else 0),)) + head + mask + masked.to_bytes(length, "big")
+
+
+def taken_frames(buffer: bytearray) -> Iterator[tuple[int, bytes]]:
+    """Take the complete frames of a server from a buffer: opcode and payload; leaves those not asked for."""
+    begin = 0
+    try:
+        while len(buffer) >= begin + 2:
+            length, head = buffer[begin + 1], 2
+            if length == 126:
+                length, head = int.from_bytes(buffer[begin + 2 : begin + 4], "big"), 4
+            elif length == 127:
+                length, head = int.from_bytes(buffer[begin + 2 : begin + 10], "big"), 10
+            end = begin + head + length
+            if len(buffer) < end:
+                return
+            opcode, payload = buffer[begin] & 0x0F, bytes(buffer[begin + head : end])
+            begin = end
+            yield opcode, payload
+    finally:
+        del buffer[:begin]
 
 
 class RawClient:

@@ -1122,13 +1122,7 @@ def test_hour_of_a_dead_process_passes(net: Net) -> None:
 
 def test_killed_process_is_told_to_its_successor(net: Net) -> None:
     """A successor that came before its predecessor was found dead counts what that had counted too."""
-    one, two = net.settled(2)
-    for _ in range(5):
-        two.chat.broadcast({"type": "said"})
-    net.pass_seconds(2)
-    two.kill()
-    three = net.process()
-    net.settle()
+    one, three = killed_before(net)
     net.pass_seconds(15)
     assert totals(three) == totals(one) == (5, 5)
 
@@ -1178,6 +1172,18 @@ def ended_before(net: Net) -> tuple[Process, Process]:
     return old, young
 
 
+def killed_before(net: Net) -> tuple[Process, Process]:
+    """An old process, which heard five messages of one that was killed, and one that came after that."""
+    one, two = net.settled(2)
+    for _ in range(5):
+        two.chat.broadcast({"type": "said"})
+    net.pass_seconds(2)
+    two.kill()
+    three = net.process()
+    net.settle()
+    return one, three
+
+
 def test_newcomer_after_the_death_of_the_oldest(net: Net) -> None:
     """A process that comes when the oldest is dead and not yet forgotten is told of the ended by the next."""
     old, young = ended_before(net)
@@ -1222,13 +1228,7 @@ def test_newcomer_in_an_outage(net: Net) -> None:
 
 def test_last_that_knows_of_a_dead_process(net: Net) -> None:
     """A process that ends before it has found another one dead hands on what that had counted."""
-    one, two = net.settled(2)
-    for _ in range(5):
-        two.chat.broadcast({"type": "said"})
-    net.pass_seconds(2)
-    two.kill()
-    three = net.process()
-    net.settle()
+    one, three = killed_before(net)
     net.pass_seconds(4)
     one.cluster.say_goodbye()
     net.settle()
@@ -1257,13 +1257,7 @@ def test_handing_on_who_was_only_silent(net: Net) -> None:
 
 def test_process_that_ends_in_an_outage(net: Net) -> None:
     """Who comes and does not hear that a process is dead, since Redis is away, is told when it is back."""
-    one, two = net.settled(2)
-    for _ in range(5):
-        two.chat.broadcast({"type": "said"})
-    net.pass_seconds(2)
-    two.kill()
-    three = net.process()
-    net.settle()
+    one, three = killed_before(net)
     net.pass_seconds(3)
     for each in (one, three):
         each.bridge.go(DOWN)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from ..raw_client import CLOSE, PING, PONG, TEXT, RawClient, client_frame
+from ..raw_client import CLOSE, PING, PONG, TEXT, RawClient, client_frame, taken_frames
 
 RELAY = "/api/1/ws/relay"
 #: Somebody who lost the connection comes back after so many seconds.
@@ -107,19 +107,8 @@ class Member:
 
     def parse(self) -> None:
         """Handle the frames that are complete."""
-        begin, buffer = 0, self._buffer
-        while len(buffer) >= begin + 2:
-            length, head = buffer[begin + 1], 2
-            if length == 126:
-                length, head = int.from_bytes(buffer[begin + 2 : begin + 4], "big"), 4
-            elif length == 127:
-                length, head = int.from_bytes(buffer[begin + 2 : begin + 10], "big"), 10
-            end = begin + head + length
-            if len(buffer) < end:
-                break
-            self._on_frame(buffer[begin] & 0x0F, bytes(buffer[begin + head : end]))
-            begin = end
-        del buffer[:begin]
+        for opcode, payload in taken_frames(self._buffer):
+            self._on_frame(opcode, payload)
 
     def _on_frame(self, opcode: int, payload: bytes) -> None:
         if opcode == TEXT:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from ...raw_client import CLOSE, PING, PONG, TEXT, client_frame
+from ...raw_client import CLOSE, PING, PONG, TEXT, client_frame, taken_frames
 from .events import ASKED, LOST, TOLD, Ended, Opened, Refused, Sent, Stalled, Tried
 from .history import History, Visit
 
@@ -160,19 +160,12 @@ class Client(asyncio.Protocol):
             self._finish()
 
     def _parse(self) -> None:
-        begin, buffer = 0, self._buffer
-        while len(buffer) >= begin + 2 and not self._deaf:
-            length, head = buffer[begin + 1], 2
-            if length == 126:
-                length, head = int.from_bytes(buffer[begin + 2 : begin + 4], "big"), 4
-            elif length == 127:
-                length, head = int.from_bytes(buffer[begin + 2 : begin + 10], "big"), 10
-            end = begin + head + length
-            if len(buffer) < end:
-                break
-            self._on_frame(buffer[begin] & 0x0F, bytes(buffer[begin + head : end]))
-            begin = end
-        del buffer[:begin]
+        if self._deaf:
+            return
+        for opcode, payload in taken_frames(self._buffer):
+            self._on_frame(opcode, payload)
+            if self._deaf:
+                return
 
     def _on_frame(self, opcode: int, payload: bytes) -> None:
         if opcode == TEXT:
