@@ -74,11 +74,9 @@ def press_tab_until(page: Any, selector: str, most: int = 12) -> None:
     raise AssertionError(f"Tab does not lead to {selector}")
 
 
-def focused(page: Any) -> str:
-    """The id of the element that has the focus."""
-    value = page.evaluate("document.activeElement.id")
-    assert isinstance(value, str)
-    return value
+def wait_for_focus(page: Any, element_id: str) -> None:
+    """Wait until an element has the focus: Chromium sets that of a new page when it first draws it."""
+    page.wait_for_function("(id) => document.activeElement.id === id", arg=element_id)
 
 
 def open_demos(context: Any, site: Server) -> Any:
@@ -99,10 +97,10 @@ def test_keyboard_alone(page: Any, site: Server) -> None:
     press_tab_until(page, 'a[href^="/auth/login"]')
     page.keyboard.press("Enter")
     page.wait_for_url("**/auth/login?*")
-    assert focused(page) == "username"
+    wait_for_focus(page, "username")
     page.keyboard.type("admin")
     page.keyboard.press("Tab")
-    assert focused(page) == "password"
+    wait_for_focus(page, "password")
     page.keyboard.type(ADMIN_PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_selector(NAME)
@@ -116,9 +114,9 @@ def test_keyboard_alone(page: Any, site: Server) -> None:
 def test_every_control_by_tab(page: Any, site: Server) -> None:
     """Tab goes from the name to the password, to the button that shows it, and to the one that signs in."""
     open_login(page, site)
-    assert focused(page) == "username"
+    wait_for_focus(page, "username")
     page.keyboard.press("Tab")
-    assert focused(page) == "password"
+    wait_for_focus(page, "password")
     page.keyboard.press("Tab")
     assert page.locator("[data-reveals]").evaluate("(button) => button === document.activeElement")
     page.keyboard.press("Tab")
@@ -134,7 +132,7 @@ def test_wrong_password(page: Any, site: Server, console: ConsoleLog) -> None:
     assert page.get_by_role("alert").inner_text() == "Wrong name or password"
     assert page.get_by_label("Name").input_value() == "Admin"
     assert page.get_by_label("Password", exact=True).input_value() == ""
-    assert focused(page) == "password"
+    wait_for_focus(page, "password")
     page.keyboard.type(ADMIN_PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_selector(NAME)

@@ -87,6 +87,6 @@ def test_on_a_phone(browser: Any, site: Server, console: ConsoleLog, scheme: str
     say(page, "a" * 500)
     page.wait_for_selector("#messages li")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert page.evaluate("document.activeElement.id") == "text"
+    page.wait_for_function("document.activeElement.id === 'text'")
     context.close()
     assert not console.unexpected()

@@ -61,7 +61,7 @@ def test_views(visit: Visit) -> None:
     ann.go_back()
     ann.get_by_role("heading", name="All polls").wait_for()
     assert ann.get_by_role("link", name="All polls").get_attribute("aria-current") == "page"
-    assert ann.evaluate("document.activeElement.textContent") == "All polls"
+    ann.wait_for_function("document.activeElement.textContent === 'All polls'")
     ann.evaluate("() => { location.hash = '#/poll/999999'; }")
     ann.get_by_text("There is no such poll (any more).").wait_for()
     ann.evaluate("() => { location.hash = '#/%E0%A4%A'; }")
