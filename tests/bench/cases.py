@@ -378,6 +378,7 @@ CASES = (
             Metric("echo-p99", f"echo, {CLIENTS} clients, at half load, p99", "ms", 2),
             Metric("echo-rate", "which is a rate of", "messages a second", 0),
         ),
+        with_floor=True,
         is_long=True,
     ),
     Case(
