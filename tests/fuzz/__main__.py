@@ -1,8 +1,9 @@
 """
 `python -m tests.fuzz frames --seconds 300`: look for bytes that break a promise.
 
-Exit status 1, with a file `crash-TARGET-…` in this folder, if some did; `--run FILE` does
-it again. `--keep` puts what has found new code into the corpus, as little as will do.
+Without a target all have their turn, each for so long. Exit status 1, with a file
+`crash-TARGET-…` in this folder, if some did; `--run FILE` does it again. `--keep` puts what
+has found new code into the corpus, as little as will do.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -26,17 +28,24 @@ NAMES = ("frames", "inflating", "offers", "envelopes", "handshakes", "rest", "me
 def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("target", choices=NAMES)
-    parser.add_argument("--seconds", type=int, default=60, metavar="N", help="how long [60]")
+    parser.add_argument("target", nargs="?", choices=NAMES, help="all of them if none is named")
+    parser.add_argument("--seconds", type=int, default=60, metavar="N", help="how long for each [60]")
     parser.add_argument("--plain", action="store_true", help="use our own engine even if there is atheris")
     parser.add_argument("--keep", action="store_true", help="put what was found into the corpus")
     parser.add_argument("--run", nargs="+", type=Path, metavar="FILE", help="only run these inputs")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.run and options.target is None:
+        parser.error("--run goes with the target that the inputs are for")
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fuzz one target; returns the exit status."""
+    """Fuzz one target, or each of them; returns the exit status."""
     options = read_options(argv)
+    if options.target is None:
+        # Each in an interpreter of its own, since atheris instruments what is imported after it.
+        command = [sys.executable, "-m", "tests.fuzz", *(sys.argv[1:] if argv is None else argv)]
+        return max([subprocess.call([*command, name]) for name in NAMES])
     if options.run:
         return _run_files(options.target, options.run)
     with tempfile.TemporaryDirectory(prefix="jpulse-fuzz-") as folder:

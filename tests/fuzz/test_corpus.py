@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ..conftest import ROOT
-from .__main__ import CORPUS, NAMES, corpus_of
+from .__main__ import CORPUS, NAMES, corpus_of, main
 from .engines import minimal, mutated
 from .targets import TARGETS, Target
 
@@ -109,6 +109,22 @@ def test_command(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "offers: " in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_command_without_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a target every one has its turn with the same flags, and one that fails is told."""
+    commands: list[list[str]] = []
+
+    def call(command: list[str]) -> int:
+        commands.append(command)
+        return int(command[-1] == "offers")
+
+    monkeypatch.setattr(subprocess, "call", call)
+    assert main(["--plain", "--seconds", "3"]) == 1
+    begin = [sys.executable, "-m", "tests.fuzz", "--plain", "--seconds", "3"]
+    assert commands == [[*begin, name] for name in NAMES]
+    with pytest.raises(SystemExit, match="2"):
+        main(["--run", "file"])
 
 
 def test_least_corpus() -> None:
