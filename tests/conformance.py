@@ -4,7 +4,7 @@ An echo server for RFC 6455 test suites: `python -m tests.conformance --port 900
 It runs the product's parser, transport and connection, and leaves out what the product
 adds above them: envelopes, the `connected` frame, the message rate. Text comes back as
 the same text and binary as the same bytes, up to 32 MiB. With `--deflate` it accepts
-permessage-deflate and answers every message, however short, compressed.
+permessage-deflate and answers compressed what becomes smaller by it, however short it is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import asyncio
 import signal
 
 from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
@@ -69,16 +70,17 @@ async def cut_overdue(scheduler: Scheduler) -> None:
 
 
 async def serve(port: int, *, compress: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; port 0 takes a free one."""
     scheduler = Scheduler()
     echo = ("/echo", EchoEndpoint, {"scheduler": scheduler, "compress": compress})
     server = HTTPServer(Application([echo]))
-    server.listen(port, "127.0.0.1")
+    sockets = bind_sockets(port, "127.0.0.1")
+    server.add_sockets(sockets)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     cutter = asyncio.ensure_future(cut_overdue(scheduler))
-    print(f"echo at ws://127.0.0.1:{port}/echo", flush=True)
+    print(f"echo at ws://127.0.0.1:{sockets[0].getsockname()[1]}/echo", flush=True)
     await stop.wait()
     cutter.cancel()
     server.stop()
