@@ -112,11 +112,11 @@ class App(Application):
         self.bridge = bridge
         #: What an async setup(app) has to be awaited for; `start` does.
         self.setting_up: Awaitable[object] | None = None
-        #: Seconds since 1970, as everything that is kept is dated.
+        #: Seconds since 1970, as everything that is kept is dated, sessions too; tests replace it.
         self.clock = time.time
         self.config = config
         self.hub = Hub(Scheduler(config.close_seconds), self.bridge)
-        self.auth = Auth(store, config.session_seconds, self.hub)
+        self.auth = Auth(store, config.session_seconds, self.hub, clock=lambda: self.clock())
         self.websockets = Registry(self.hub, config, self)
         self.lag = LoopLag()
         self.load = Load(self.lag, config.max_loop_lag_seconds)

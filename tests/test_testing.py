@@ -263,3 +263,18 @@ def test_two_processes(redis_url: str) -> None:
             assert (await bob.receive("told"))["ctx"]["ip"] == "127.0.0.1"
 
     asyncio.run(scenario())
+
+
+def test_sessions_expire_by_the_clock_of_the_application() -> None:
+    """When `app.clock` is put a day ahead a session is over, for pages and for sockets that are open."""
+
+    async def scenario(server: Server) -> None:
+        boss = await server.sign_in("boss", roles=["admin"])
+        async with boss.connect(Members.path) as client:
+            assert (await boss.fetch("/page")).text == "boss"
+            now = server.app.clock()
+            server.app.clock = lambda: now + 86_401
+            assert await client.closed() == CloseCode.SESSION_ENDED
+            assert (await boss.fetch("/page")).text == "guest"
+
+    run(scenario, session_seconds=86_400)
