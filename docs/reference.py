@@ -238,7 +238,7 @@ ATTRIBUTES = {
     "Connection.received_messages": ("int", "Messages that came from this connection."),
     "App.websockets": ("Registry", "All [namespaces](#Registry)."),
     "App.config": ("Settings", "What the server was [told](#Settings)."),
-    "App.clock": ("Callable[[], float]", "Seconds since 1970, by which sessions expire too; tests replace it."),
+    "App.clock": ("Callable[[], float]", "Seconds since 1970; sessions expire by it, and tests replace it."),
     "CurrentUser.username": ("str", "The name as it was given when the user was made."),
     "CurrentUser.roles": ("tuple[str, ...]", "Of `user`, `admin` and `root`."),
     "CurrentUser.display_name": ("str", 'How the user wants to be shown; may be `""`.'),
