@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import re
 from asyncio import Future
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from http.client import responses
 from pathlib import PurePosixPath
@@ -58,6 +60,8 @@ WEB_SUFFIXES = frozenset(
         *(".woff2", ".mp3", ".mp4", ".webm"),
     )
 )
+#: A larger file gets no ETag: to hash it would hold up everybody.
+MAX_HASHED_BYTES = 8 * 1024 * 1024
 #: A name in the DNS has 253 characters; what is longer is no origin and is not kept for comparing either.
 MAX_ORIGIN_LENGTH = 300
 #: Methods that change nothing (RFC 9110 section 9.2.1).
@@ -323,8 +327,48 @@ def _field_error(text: str) -> str:
     return f"{field}: {problem}" if field else problem
 
 
+@lru_cache(maxsize=1024)
+def _content_hash(path: str, modified_ns: int, size: int) -> str | None:
+    """Hash a file's content, once for each state of the file; None if it is too large to read it for that."""
+    return StaticFileHandler.get_content_version(path) if size <= MAX_HASHED_BYTES else None
+
+
+def file_version(path: str) -> str | None:
+    """The version of a file as it is now, the same on every machine; None if there is none."""
+    try:
+        state = os.stat(path)
+        return _content_hash(path, state.st_mtime_ns, state.st_size)
+    except OSError:
+        return None
+
+
 class StaticHandler(BaseHandler, StaticFileHandler):
-    """Files of static/, with the headers and error pages of all others; nobody needs to sign in."""
+    """
+    Files of static/, with the headers and error pages of all others; nobody needs to sign in.
+
+    Browsers ask each time whether a file has changed, unless its address names the version that
+    they get. Another version than that, as during an upgrade of several servers, is not kept.
+    """
+
+    def set_default_headers(self) -> None:
+        """Let nobody keep what may change."""
+        super().set_default_headers()
+        self.set_header("Cache-Control", "no-cache")
+
+    @classmethod
+    def get_version(cls, settings: dict[str, Any], path: str) -> str | None:
+        """Tell the version that `static_url` writes into an address; Tornado's own is of its first look."""
+        return file_version(cls.get_absolute_path(settings["static_path"], path))
+
+    def compute_etag(self) -> str | None:
+        """Name the version, also with a part of the file."""
+        version = file_version(str(self.absolute_path))
+        return f'"{version}"' if version else None
+
+    def get_cache_time(self, path: str, modified: datetime | None, mime_type: str) -> int:
+        """How many seconds an answer may be kept unasked."""
+        asked = self.request.query_arguments.get("v", [b""])[-1].decode("latin-1")
+        return self.CACHE_MAX_AGE if f'"{asked}"' == self.compute_etag() else 0
 
     async def prepare(self) -> None:
         """Ask nothing of the store."""
@@ -356,10 +400,6 @@ class FolderHandler(StaticHandler):
         if not is_shown or any(each.startswith(".") for each in (*folders, name)):
             raise HTTPError(404)
         return super().parse_url_path(path)
-
-    def set_extra_headers(self, path: str) -> None:
-        """Let browsers ask each time whether a file has changed: its address says nothing of its version."""
-        self.set_header("Cache-Control", "no-cache")
 
 
 class NotFoundHandler(PageHandler):

@@ -119,6 +119,17 @@ def test_unchanged_static_file(server: Server) -> None:
     assert ask(server.port, "/static/css/site.css", {"If-None-Match": headers["etag"]})[0] == 304
 
 
+def test_static_file_is_kept_under_its_own_version(server: Server) -> None:
+    """Browsers keep a static file whose address names its version, and ask each time for any other."""
+    found = re.search(r'"(/static/css/site\.css)(\?v=\w+)"', page(ask(server.port, "/")))
+    assert found
+    assert ask(server.port, found[1] + found[2])[1]["cache-control"].startswith("max-age=")
+    for other in ("", "?v=", "?v=0123abcd", "?v=%ff", found[2] + "0", "?w=" + found[2][3:]):
+        status, headers, _ = ask(server.port, found[1] + other)
+        assert (status, headers["cache-control"]) == (200, "no-cache"), other
+        assert "expires" not in headers
+
+
 # Errors
 
 
@@ -201,8 +212,8 @@ def test_version_is_not_told(server: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def shop(serve_module: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server with an application's folder that has more in it than pages."""
+def shop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An application's folder that has more in it than pages."""
     folder = tmp_path_factory.mktemp("shop")
     for name in ("more", ".git"):
         (folder / name).mkdir()
@@ -217,7 +228,13 @@ def shop(serve_module: Callable[..., Server], tmp_path_factory: pytest.TempPathF
         ".git/page.html",
     ):
         (folder / name).write_text(f"this is {name}", encoding="utf-8")
-    return serve_module(app="tests.apps.folder", environ={"TEST_FOLDER": str(folder)})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shop(serve_module: Callable[..., Server], shop_folder: Path) -> Server:
+    """A server with that folder."""
+    return serve_module(app="tests.apps.folder", environ={"TEST_FOLDER": str(shop_folder)})
 
 
 @pytest.mark.parametrize(
@@ -239,6 +256,21 @@ def test_folder(shop: Server, path: str, kind: str, name: str) -> None:
         assert headers["cache-control"] == "no-cache"
         assert_strict(headers)
         assert ask(shop.port, path, {"If-None-Match": headers["etag"]})[0] == 304
+
+
+def test_changed_file_is_sent_again(shop: Server, shop_folder: Path) -> None:
+    """Who edits a page and loads it again sees the change, without a restart."""
+    news, draft, etag = shop_folder / "news.html", shop_folder / "draft", '"none"'
+    with shop.lent():
+        for state in ("first", "other", "longer than before"):
+            draft.write_text(state, encoding="utf-8")
+            # As editors do it: the server may not have closed the old file yet.
+            draft.replace(news)
+            status, headers, body = ask(shop.port, "/shop/news.html", {"If-None-Match": etag})
+            assert (status, body.decode()) == (200, state)
+            etag = headers["etag"]
+        news.unlink()
+        assert ask(shop.port, "/shop/news.html")[0] == 404
 
 
 def test_folder_without_the_last_slash(shop: Server) -> None:
