@@ -355,12 +355,14 @@ class Heartbeat {
     #pingedAt = 0;
     #waiting = false;
     #measuring = false;
+    /** Whether somebody has come back to the page and waits for what it finds. */
+    #urgent = false;
     #heardAt = 0;
 
     /**
      * @param {number} intervalMs
      * @param {() => void} sendPing
-     * @param {() => void} onDead
+     * @param {(urgent: boolean) => void} onDead
      */
     constructor(intervalMs, sendPing, onDead) {
         this.#intervalMs = intervalMs;
@@ -384,7 +386,7 @@ class Heartbeat {
     heard() {
         this.#heardAt = performance.now();
         if (this.#waiting) {
-            this.#waiting = false;
+            this.#waiting = this.#urgent = false;
             this.#pingLater();
         }
     }
@@ -396,12 +398,13 @@ class Heartbeat {
         return measured;
     }
 
-    /** Ping at once, unless one is under way or something was heard a moment ago. */
+    /** Somebody is back: ping at once, unless one is under way or something was heard a moment ago. */
     check() {
         const silentFor = performance.now() - this.#heardAt;
         if (this.#intervalMs > 0 && !this.#waiting && silentFor > PONG_TIMEOUT_MS) {
             this.#ping(true);
         }
+        this.#urgent = this.#waiting;
     }
 
     #pingLater() {
@@ -436,7 +439,7 @@ class Heartbeat {
             this.#ping(false);
         } else {
             // One more turn of the event loop for frames that have already arrived.
-            this.#timer = setTimeout(() => this.#onDead(), 0);
+            this.#timer = setTimeout(() => this.#onDead(this.#urgent), 0);
         }
     }
 }
@@ -711,7 +714,7 @@ class Connection {
         clearTimeout(this.#timer);
         this.#notBefore = 0;
         this.#heartbeat = new Heartbeat(this.#options.pingInterval,
-            () => this.send({ type: 'ping' }), () => this.#onDead());
+            () => this.send({ type: 'ping' }), (urgent) => this.#onDead(urgent));
         this.#heartbeat.start();
         this.#setStatus(CONNECTED, null);
     }
@@ -759,9 +762,15 @@ class Connection {
         }
     }
 
-    #onDead() {
+    /**
+     * A server that stood still for a while loses all its clients within seconds: they wait, like
+     * after any other loss. Who comes back to a page with a dead connection doesn't.
+     *
+     * @param {boolean} urgent
+     */
+    #onDead(urgent) {
         const seconds = PONG_TIMEOUT_MS / 1000;
-        this.#retry({ code: 'PONG_TIMEOUT', message: `The server was silent for ${seconds} s` }, true);
+        this.#retry({ code: 'PONG_TIMEOUT', message: `The server was silent for ${seconds} s` }, urgent);
     }
 
     async #onDialFailed() {
@@ -997,8 +1006,8 @@ function watchPage() {
  * - It stays away (status `disconnected`) after disconnect(), after close codes 1000, 4401 and
  *   4403, and when the handshake is refused with 401, 403 or 404. handle.lastError says why.
  *   A Retry-After of up to 60 s that comes with 429 or 503 is obeyed.
- * - Every pingInterval it sends a ping; if no frame at all arrives within 5 s, the socket is
- *   dropped and dialed again at once.
+ * - Every pingInterval it sends a ping; if no frame at all arrives within 5 s, the connection is
+ *   lost, and dialed again at once if the network or the tab has just come back.
  * - While the page is in the back/forward cache, or frozen, the connection is closed.
  *
  * @param {string} path such as '/api/1/ws/chat'; may have a query
