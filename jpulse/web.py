@@ -73,6 +73,8 @@ T = TypeVar("T")
 class BaseHandler(RequestHandler):
     """What pages and REST share: the application, the signed-in user, security headers, errors."""
 
+    #: Whether errors are envelopes wherever this answers, and not under /api/ only.
+    is_api = False
     #: The session of this request, once `prepare` has run; None for a guest.
     session: Session | None = None
     #: Who asks, once `prepare` has run; None for a guest.
@@ -207,7 +209,7 @@ class BaseHandler(RequestHandler):
             super().log_exception(typ, value, tb)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer an error as a page, or as an envelope under /api/."""
+        """Answer an error as a page, or as an envelope from REST and under /api/."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         if status_code == 405:
             self.set_header("Allow", ", ".join(self._methods()))
@@ -215,7 +217,7 @@ class BaseHandler(RequestHandler):
             self.set_header("Retry-After", "5")
         if isinstance(error, TooManyAttempts):
             self.set_header("Retry-After", str(error.retry_after))
-        if self.request.path.startswith(API_PREFIX):
+        if self.is_api or self.request.path.startswith(API_PREFIX):
             write_failure(self, status_code, _message_of(error, status_code))
         else:
             self._write_error_page(
@@ -274,6 +276,7 @@ class ApiHandler(BaseHandler):
     and comes from a page of another site gets 403; scripts, which send no Origin, need nothing.
     """
 
+    is_api = True
     #: The largest body that is read as JSON.
     max_body_bytes = 65536
 

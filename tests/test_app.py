@@ -180,6 +180,16 @@ def test_api_that_fails(server: Server) -> None:
     server.wait_for_log(r"RuntimeError: secret of the API\n(.*\n)*.* 500 GET /api/1/broken")
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [("/rest/broken?status=409", 409), ("/rest/broken?status=x", 500)]
+)
+def test_api_at_an_address_of_its_own(server: Server, path: str, status: int) -> None:
+    """REST answers errors with an envelope also outside /api/."""
+    server.expected_log = (" 500 GET /rest/broken", "Uncaught exception", "Traceback")
+    envelope(ask(server.port, path), status)
+    envelope(ask(server.port, "/rest/broken", {"Content-Length": "0"}, method="PATCH"), 405)
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 418, 429, 503])
 def test_api_with_another_status(server: Server, status: int) -> None:
     """Any error under /api/ has the envelope of its status."""

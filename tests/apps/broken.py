@@ -46,5 +46,7 @@ def write(conn: Connection) -> None:
 
 def setup(app: App) -> None:
     """Add the routes, and a namespace that logs what it is told."""
-    app.add_handlers(".*", [("/broken", BrokenPage), ("/api/1/broken", BrokenApi)])
+    app.add_handlers(
+        ".*", [("/broken", BrokenPage), ("/api/1/broken", BrokenApi), ("/rest/broken", BrokenApi)]
+    )
     app.websockets.create_namespace("/api/1/ws/logging").on_message(write)
