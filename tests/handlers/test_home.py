@@ -32,7 +32,7 @@ def test_without_demos(serve: Callable[..., Server], tmp_path: Path) -> None:
     plain, own = serve("--no-demos"), serve("--no-demos", app="chat.app", cwd=tmp_path)
     for server in (plain, own):
         guest = Visitor(server.port)
-        found = links(guest.get("/").text)
+        found = links(guest.get("/").text) | links(guest.get("/nothing").text)
         assert "/hello-websocket/" not in found
         assert all(guest.get(address).status in (200, 302) for address in found)
         for path in ("/hello-websocket/", "/hello-websocket/examples/chat/chat.py", "/api/1/todo"):
