@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
 CHROMIUM = Path(os.environ.get("TEST_CHROMIUM", "/usr/bin/chromium"))
+
+#: On two cores that run other tests too anything may take its time; what has come true is noticed at once.
+PATIENCE_SECONDS = 30
+PATIENCE_MS = 1000 * PATIENCE_SECONDS
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -21,6 +25,18 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def soonest(measure: Callable[[], float], promised: float, attempts: int = 5) -> float:
+    """
+    The first of several measured times that keeps a promise, else the shortest.
+
+    A busy machine makes one of them late; a product that breaks the promise is late every time.
+    """
+    times: list[float] = []
+    while len(times) < attempts and min(times, default=promised + 1) > promised:
+        times.append(measure())
+    return min(times)
 
 
 def unavailable(why: str) -> NoReturn:
@@ -95,7 +111,7 @@ def context(browser: Any, console: ConsoleLog, request: pytest.FixtureRequest) -
     if "server" in request.fixturenames:
         request.getfixturevalue("server")
     made = browser.new_context()
-    made.set_default_timeout(10_000)
+    made.set_default_timeout(PATIENCE_MS)
     console.watch(made)
     yield made
     made.close()

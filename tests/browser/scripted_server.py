@@ -24,6 +24,8 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
+from .conftest import PATIENCE_SECONDS
+
 CLIENT = Path(__file__).parents[2] / "static" / "jpulse" / "jpulse.js"
 
 #: As strict as the product's own pages.
@@ -104,13 +106,13 @@ class ScriptedServer:
 
     def __exit__(self, *_: object) -> None:
         self._run(self.stopping.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_SECONDS)
         assert not self._thread.is_alive(), "the scripted server does not stop"
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 10) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         """Return as soon as the condition holds; fail when it does not become true in time."""
         with self.changed:
             assert self.changed.wait_for(condition, seconds), "the server has not seen it"
@@ -157,7 +159,7 @@ class ScriptedServer:
             if asyncio.iscoroutine(result):
                 await result
 
-        asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result(PATIENCE_SECONDS)
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from ..browser.conftest import ConsoleLog
+from ..browser.conftest import PATIENCE_MS, ConsoleLog
 from ..browser.conftest import browser as browser
 from .story import Story
 
@@ -17,7 +17,7 @@ from .story import Story
 @pytest.fixture(autouse=True)
 def patience() -> None:
     """A busy machine may take its time."""
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def console() -> ConsoleLog:
 def context(browser: Any, console: ConsoleLog) -> Iterator[Any]:
     """One visitor's browser; a complaint in its console that was not allowed fails the test."""
     context = browser.new_context()
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(PATIENCE_MS)
     console.watch(context)
     yield context
     context.close()

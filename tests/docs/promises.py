@@ -76,7 +76,7 @@ def client(story: Story, context: Any) -> None:
     page.goto(f"{story.url}/watch/")
     expect(page.locator("#tick")).to_have_text(re.compile(r"\d+"))
     expect(page.locator("#status")).to_have_text("connected")
-    assert page.get_by_role("button", name="Try again").is_hidden()
+    expect(page.get_by_role("button", name="Try again")).to_be_hidden()
     story.stop()
     expect(page.locator("#status")).to_have_text(re.compile("^reconnecting"))
 
@@ -105,7 +105,7 @@ def sign_in(story: Story, context: Any) -> None:
 
 def wait_for_connection(page: Any) -> None:
     """Wait until the page's only connection is one."""
-    wait_until(lambda: page.evaluate("jPulse.ws.getConnections()[0].isConnected()"), what="a connection")
+    page.wait_for_function("() => jPulse.ws.getConnections()[0].isConnected()")
 
 
 #: Lets what an edit causes arrive late, as over a line of 300 ms; typing must take longer than that.

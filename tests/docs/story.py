@@ -19,12 +19,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..conftest import ROOT
+from ..conftest import PATIENCE, ROOT
 from ..servers import free_port
 from .blocks import Block
 
-START_SECONDS = 20
-COMMAND_SECONDS = 60
+#: On two cores that run other tests too a Python may take long; who ends is noticed at once.
+START_SECONDS = 60
+COMMAND_SECONDS = 120
 #: What is in the environment of the tests already.
 LEFT_OUT = (
     r"python3 -m venv \.venv",
@@ -60,7 +61,7 @@ class Story:
         """What commands see: a home of their own, and the free port as a setting."""
         path = f"{self._programs}{os.pathsep}{os.environ['PATH']}"
         own = {"HOME": str(self.home), "PATH": path, "PYTHONPATH": str(ROOT)}
-        return {**os.environ, **own, "JPULSE_PORT": str(self.port), "JPULSE_DRAIN_SECONDS": "0.2"}
+        return {**os.environ, **PATIENCE, **own, "JPULSE_PORT": str(self.port), "JPULSE_DRAIN_SECONDS": "0.2"}
 
     @property
     def url(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from ..browser.conftest import ConsoleLog
+from ..browser.conftest import PATIENCE_MS, ConsoleLog
 from ..conftest import ROOT
 from ..visitor import Visitor
 from .blocks import Block, blocks
@@ -24,7 +24,7 @@ def visitors(browser: Any, console: ConsoleLog) -> Iterator[tuple[Any, Any]]:
     console.allow_failed_requests()
     contexts = [browser.new_context() for _ in range(2)]
     for context in contexts:
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
         console.watch(context)
     yield contexts[0].new_page(), contexts[1].new_page()
     for context in contexts:
@@ -81,7 +81,7 @@ def test_tutorial(story: Story, visitors: tuple[Any, Any]) -> None:
     story.stop()
     expect(bob.get_by_text("Connection lost, trying again")).to_be_visible()
     story.run("jpulse --app app")
-    expect(bob.get_by_text("Connected", exact=True)).to_be_visible(timeout=15_000)
+    expect(bob.get_by_text("Connected", exact=True)).to_be_visible()
 
     do(4)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ..browser.conftest import ConsoleLog
+from ..browser.conftest import PATIENCE_MS, PATIENCE_SECONDS, ConsoleLog
 from ..browser.conftest import browser as browser
 from ..browser.conftest import console as console
 from ..conftest import ADMIN_PASSWORD, ROOT, Server, _store_with_admin
@@ -108,7 +108,7 @@ def visit(browser: Any, site: Site, console: ConsoleLog) -> Iterator[Visit]:
         context = after.context if after else browser.new_context(**options)
         if not after:
             contexts.append(context)
-            context.set_default_timeout(30_000)
+            context.set_default_timeout(PATIENCE_MS)
             console.watch(context)
         if name:
             sign_in(context, site.servers[process], name)
@@ -133,9 +133,9 @@ def sign_in(context: Any, server: Server, name: str) -> None:
     assert context.request.post(f"{server.url}/api/1/auth/login", data=credentials).ok
 
 
-def wait_for_status(page: Any, status: str, seconds: float = 30) -> None:
+def wait_for_status(page: Any, status: str) -> None:
     """Wait until the page's connection has a status."""
-    page.wait_for_selector(f'#connection[data-status="{status}"]', timeout=seconds * 1000)
+    page.wait_for_selector(f'#connection[data-status="{status}"]')
 
 
 def come_back(*pages: Any) -> None:
@@ -148,11 +148,11 @@ def come_back(*pages: Any) -> None:
                 return false;
             }""",
             polling=200,
-            timeout=30_000,
+            timeout=PATIENCE_MS,
         )
 
 
-def eventually(read: Callable[[], Any], wanted: Any, seconds: float = 30) -> None:
+def eventually(read: Callable[[], Any], wanted: Any, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until something has a value; fail telling the value that it has."""
     deadline = time.monotonic() + seconds
     while (found := read()) != wanted and time.monotonic() < deadline:
