@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,21 @@ import pytest
 
 from ..conftest import Server
 from ..test_readme import block
-from .conftest import ConsoleLog
+from .conftest import PATIENCE_MS, ConsoleLog
 
-#: The page waits about 5 s before its first attempt to reconnect, and longer before later ones.
-RECONNECT_MS = 30_000
 OTHERS = "#emoji-stage .cursor:not(.is-own)"
 
 
+@pytest.fixture(scope="module")
+def shared(serve_module: Callable[..., Server]) -> Server:
+    return serve_module("--drain-seconds", "1")
+
+
 @pytest.fixture
-def site(serve: Callable[..., Server]) -> Server:
-    return serve("--drain-seconds", "1")
+def site(shared: Server) -> Iterator[Server]:
+    """The server that the tests of this file share."""
+    with shared.lent():
+        yield shared
 
 
 def open_demo(context: Any, site: Server) -> Any:
@@ -32,8 +37,8 @@ def open_demo(context: Any, site: Server) -> Any:
     return page
 
 
-def wait_for_status(page: Any, status: str, timeout: float = 10_000) -> None:
-    page.wait_for_selector(f'#emoji-status[data-status="{status}"]', timeout=timeout)
+def wait_for_status(page: Any, status: str) -> None:
+    page.wait_for_selector(f'#emoji-status[data-status="{status}"]')
 
 
 def move_to(page: Any, x: float, y: float) -> None:
@@ -71,7 +76,7 @@ def two_people(browser: Any, site: Server, console: ConsoleLog) -> Any:
     """Two browsers, each with the demo open."""
     contexts = [browser.new_context(viewport={"width": 1100, "height": 900}) for _ in range(2)]
     for context in contexts:
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
         console.watch(context)
     yield [open_demo(context, site) for context in contexts]
     for context in contexts:
@@ -106,7 +111,7 @@ def test_restart_of_the_server(two_people: Any, site: Server, console: ConsoleLo
         wait_for_status(page, "reconnecting")
     site.start()
     for page in two_people:
-        wait_for_status(page, "connected", RECONNECT_MS)
+        wait_for_status(page, "connected")
     assert [told_id(page) for page in two_people] == before
     move_to(ann, 25, 75)
     wait_for_cursor_at(bob, 25, 75)
@@ -240,7 +245,7 @@ def test_tabs(page: Any, site: Server) -> None:
     page.keyboard.press("Home")
     assert emoji.get_attribute("aria-selected") == "true"
     assert emoji.evaluate("(tab) => tab === document.activeElement")
-    assert page.url.endswith("#emoji")
+    assert page.evaluate("location.hash") == "#emoji"
     page.keyboard.press("End")
     assert page.locator("#practices").is_visible()
     for _ in range(3):
@@ -260,6 +265,7 @@ def test_back_forward_cache(context: Any, site: Server) -> None:
     )
     page.goto(f"{site.url}/")
     page.go_back(wait_until="commit")
+    page.wait_for_function("() => window.persisted !== undefined")
     assert page.evaluate("[window.kept, window.persisted]") == [True, True]
     wait_for_status(page, "connected")
 
@@ -294,9 +300,11 @@ def test_pages_fit(browser: Any, site: Server, console: ConsoleLog, width: int, 
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     console.watch(context)
     page = context.new_page()
-    tabs = ("", "#how", "#examples", "#architecture", "#practices")
-    for path in ("/", *(f"/hello-websocket/{tab}" for tab in tabs), "/nowhere"):
+    tabs = ("emoji", "how", "examples", "architecture", "practices")
+    for path in ("/", *(f"/hello-websocket/#{tab}" for tab in tabs), "/nowhere"):
         page.goto(site.url + path)
+        # From tab to tab no page is loaded.
+        page.locator(f"#{path.partition('#')[2] or 'main'}").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
     context.close()
     assert not console.unexpected()
