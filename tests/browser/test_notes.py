@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,10 @@ import pytest
 from ..conftest import ADMIN_PASSWORD, ROOT, Server
 from ..handlers.test_notes import clear, fill
 from ..visitor import Visitor
-from .conftest import ConsoleLog
+from .conftest import PATIENCE_MS, ConsoleLog
 from .test_todo import eventually, has_focus, says, toast
 
 PATH = "/api/1/ws/hello-notes"
-#: The page waits about 5 s before its first attempt to reconnect, and longer before later ones.
-RECONNECT_SECONDS = 30
 NOTES = """() => [...document.querySelectorAll('#notes-board .sticky')].map((note) =>
     note.querySelector('textarea').value)"""
 #: Where a note is: percent of the room that it has, as it is drawn.
@@ -28,6 +25,22 @@ PLACE = """(note) => {
     return [(box.left - frame.left - board.clientLeft) / (board.clientWidth - box.width) * 100,
             (box.top - frame.top - board.clientTop) / (board.clientHeight - box.height) * 100];
 }"""
+#: Notes what is said below the notes, which each stays for a moment only.
+NOTE_AUTHORS = """() => {
+    window.authors = [];
+    new MutationObserver(() => {
+        for (const each of document.querySelectorAll('.sticky-author')) authors.push(each.textContent);
+    }).observe(document.querySelector('#notes-board'), {childList: true, characterData: true, subtree: true});
+}"""
+#: Notes when changes leave, on the page's own clock: on a busy machine they are heard of in bunches.
+NOTE_CHANGES = """
+    window.changes = [];
+    window.sendUnnoticed = WebSocket.prototype.send;
+    WebSocket.prototype.send = function (text) {
+        if (text.includes('note-update')) changes.push([performance.now() / 1000, JSON.parse(text)]);
+        return sendUnnoticed.call(this, text);
+    };
+"""
 
 OpenWindow = Callable[..., Any]
 
@@ -50,13 +63,14 @@ def open_window(browser: Any, site: Server, console: ConsoleLog) -> Iterator[Ope
     """
     Open the notes as somebody new, each with a browser profile of their own.
 
-    With `name` as the user of that name; other options are those of a browser context.
+    With `name` as the user of that name; `script` runs before those of the page; other options are
+    those of a browser context.
     """
     contexts = []
 
-    def open_one(name: str = "", held: list[Any] | None = None, **options: Any) -> Any:
+    def open_one(name: str = "", held: list[Any] | None = None, script: str = "", **options: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1100, "height": 900}, **options})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
         console.watch(context)
         contexts.append(context)
         if name:
@@ -65,6 +79,7 @@ def open_window(browser: Any, site: Server, console: ConsoleLog) -> Iterator[Ope
         page = context.new_page()
         if held is not None:
             page.route_web_socket(f"**{PATH}**", lambda route: hold(route, held))
+        page.add_init_script(script)
         page.goto(f"{site.url}/hello-websocket/#notes")
         loaded(page)
         return page
@@ -112,22 +127,18 @@ def hold(route: Any, held: list[Any]) -> None:
     """
     Stand between a page and the server: `held` gets what the server says while it has the item "hold".
 
-    What the page says passes, and is noted as well.
+    Pongs pass: they come on their own, and the page would take the connection for dead.
     """
     server = route.connect_to_server()
     held.append(route)
 
-    def from_page(message: str) -> None:
-        held.append((time.monotonic(), message))
-        server.send(message)
-
     def from_server(message: str) -> None:
-        if "hold" in held:
+        if "hold" in held and '"pong"' not in message:
             held.append(message)
         else:
             route.send(message)
 
-    route.on_message(from_page)
+    route.on_message(lambda message: server.send(message))
     server.on_message(from_server)
 
 
@@ -137,12 +148,6 @@ def let_go(held: list[Any]) -> None:
     for message in [each for each in held if isinstance(each, str)]:
         held.remove(message)
         held[0].send(message)
-
-
-def said(held: list[Any], kind: str) -> list[tuple[float, dict[str, Any]]]:
-    """What the page has said of one type, and when."""
-    messages = [(when, json.loads(text)) for when, text in (each for each in held if isinstance(each, tuple))]
-    return [(when, message) for when, message in messages if message["type"] == kind]
 
 
 def on_board(site: Server) -> list[dict[str, Any]]:
@@ -159,8 +164,8 @@ def loaded(page: Any) -> None:
     page.wait_for_function("() => document.querySelector('#notes-count').textContent !== ''")
 
 
-def wait_for_status(page: Any, status: str, seconds: float = 10) -> None:
-    page.wait_for_selector(f'#notes-status[data-status="{status}"]', timeout=seconds * 1000)
+def wait_for_status(page: Any, status: str) -> None:
+    page.wait_for_selector(f'#notes-status[data-status="{status}"]')
 
 
 def shows(page: Any, *wanted: str) -> None:
@@ -208,11 +213,13 @@ def test_two_windows(open_window: OpenWindow, site: Server) -> None:
     """What one makes, writes, colours, moves and deletes is seen by the other."""
     ann, bob = open_window("admin"), open_window()
     says(ann, "#notes-state", "Nothing here yet. Double-click anywhere, or press “New note”.")
+    for page in (ann, bob):
+        page.evaluate(NOTE_AUTHORS)
     ann.get_by_role("button", name="New note").click()
     assert has_focus(field(ann))
     ann.keyboard.type("Buy milk")
     shows(bob, "Buy milk")
-    says(bob, ".sticky-author", "admin is editing")
+    eventually(lambda: "admin is editing" in bob.evaluate("authors"), True)
     says(bob, ".sticky-author", "by admin")
     says(ann, ".sticky-author", "by you")
     note(bob).hover()
@@ -220,7 +227,7 @@ def test_two_windows(open_window: OpenWindow, site: Server) -> None:
     eventually(
         lambda: note(ann).evaluate("(note) => getComputedStyle(note).backgroundColor"), "rgb(251, 207, 226)"
     )
-    says(ann, ".sticky-author", "A guest is editing")
+    eventually(lambda: "A guest is editing" in ann.evaluate("authors"), True)
     assert note(ann).get_by_role("radio", name="Pink", include_hidden=True).is_checked()
     before = note(bob).evaluate(PLACE)
     drag(bob, note(bob), 200, 150)
@@ -336,33 +343,31 @@ def test_late_echo(open_window: OpenWindow, site: Server) -> None:
 
 def test_pace_of_a_drag(open_window: OpenWindow, site: Server) -> None:
     """However fast the pointer moves, at most 20 positions a second leave, and the last one always does."""
-    held: list[Any] = []
-    page = open_window(held=held)
+    page = open_window(script=NOTE_CHANGES)
     page.get_by_role("button", name="New note").click()
     page.keyboard.press("Escape")
     all_saved(page)
     x, y = middle(note(page))
     page.mouse.move(x, y)
     page.mouse.down()
-    begin = time.monotonic()
-    while time.monotonic() < begin + 2:
-        for step in range(20):
-            page.mouse.move(x + 10 * step, y + 5 * step)
+    for step in range(2000):
+        page.mouse.move(x + 10 * (step % 20), y + 5 * (step % 20))
+        if step % 20 == 19 and len(page.evaluate("changes")) > 20:
+            break
     page.mouse.move(x + 300, y + 100)
     page.mouse.up()
     all_saved(page)
-    moves = said(held, "note-update")
+    moves = page.evaluate("changes")
     seconds = moves[-1][0] - moves[0][0]
     # One more than fits into the time, since the first one does not wait; and some haste of the timers.
-    assert 5 < len(moves) <= 20 * seconds * 1.1 + 2
+    assert 20 < len(moves) <= 20 * seconds * 1.1 + 2
     assert moves[-1][1]["x"] == on_board(site)[0]["x"]
     assert note(page).evaluate(PLACE)[0] == pytest.approx(moves[-1][1]["x"], abs=0.5)
 
 
 def test_everything_at_once(open_window: OpenWindow, site: Server) -> None:
     """Dozens of changes of many notes at once stay below the server's limit, and all arrive."""
-    held: list[Any] = []
-    page = open_window(held=held)
+    page = open_window(script=NOTE_CHANGES)
     with Somebody(site) as somebody:
         for number in range(60):
             somebody.create(str(number))
@@ -378,7 +383,8 @@ def test_everything_at_once(open_window: OpenWindow, site: Server) -> None:
     )
     all_saved(page)
     assert {(each["color"], each["x"]) for each in on_board(site)} == {("#fbcfe2", 35)}
-    times = [when for when, _ in said(held, "note-update")]
+    times = [when for when, _ in page.evaluate("changes")]
+    assert len(times) >= 60
     for number, when in enumerate(times):
         assert sum(1 for each in times[number:] if each < when + 1) <= 50
 
@@ -477,8 +483,12 @@ def test_touch(open_window: OpenWindow, site: Server) -> None:
     eventually(lambda: texts_on_server(site), ["tapped"])
     page.keyboard.press("Escape")
     box = page.locator("#notes-board").bounding_box()
-    for _ in range(2):
+    page.evaluate("addEventListener('dblclick', () => { window.isDouble = true; })")
+    # On a busy machine the second tap may come too late to be one of two; the next one is another chance.
+    for _ in range(20):
         page.touchscreen.tap(box["x"] + box["width"] - 60, box["y"] + 40)
+        if page.evaluate("window.isDouble"):
+            break
     shows(page, "tapped", "")
 
 
@@ -535,7 +545,7 @@ def test_offline(open_window: OpenWindow, site: Server, console: ConsoleLog) -> 
     for window in (page, other):
         # Makes it try at once; without it the next attempt is some seconds away.
         window.evaluate("dispatchEvent(new Event('online'))")
-        wait_for_status(window, "connected", RECONNECT_SECONDS)
+        wait_for_status(window, "connected")
     all_saved(page)
     for window in (page, other):
         shows(window, "one changed", "three", "four")
@@ -556,8 +566,9 @@ def test_answers_lost(open_window: OpenWindow, site: Server, console: ConsoleLog
     page.keyboard.type("Hello")
     held[0].close(code=1012)
     held.clear()
+    wait_for_status(page, "reconnecting")
     page.evaluate("dispatchEvent(new Event('online'))")
-    eventually(lambda: (page.evaluate("1"), texts_on_server(site))[1], ["Hello"], RECONNECT_SECONDS)
+    eventually(lambda: (page.evaluate("1"), texts_on_server(site))[1], ["Hello"])
     all_saved(page)
     shows(page, "Hello")
 
@@ -617,7 +628,7 @@ def test_everybody_ends_with_the_same(page: Any, seed: int) -> None:
     page.add_script_tag(path=ROOT / "static" / "demos" / "notes-sync.js")
     page.add_script_tag(path=Path(__file__).parent / "notes_world.js")
     page.evaluate("() => void Object.assign(SharedNotes, {INTERVAL_MS: 1, PAUSE_MS: 3})")
-    assert page.evaluate("(seed) => new World(seed).live(250, 10)", seed) == []
+    assert page.evaluate("(seed) => new World(seed).live(250, 30)", seed) == []
 
 
 def test_refusals(open_window: OpenWindow, site: Server) -> None:
