@@ -14,12 +14,10 @@ import pytest
 
 from ..conftest import ADMIN_PASSWORD, Server
 from ..visitor import Visitor
-from .conftest import ConsoleLog
+from .conftest import PATIENCE_MS, PATIENCE_SECONDS, ConsoleLog
 
 REST = "/api/1/todo"
 MAX_TITLE = 200
-#: The page waits about 5 s before its first attempt to reconnect, and longer before later ones.
-RECONNECT_SECONDS = 30
 BUSY = "The store does not answer right now; try again in a moment"
 #: Title and whether it is completed, of the todos in sight.
 ROWS = """() => [...document.querySelectorAll('#todo-list > .todo:not([hidden])')].map((row) =>
@@ -53,7 +51,7 @@ def open_window(browser: Any, site: Server, console: ConsoleLog) -> Iterator[Ope
 
     def open_one(name: str = "", **options: Any) -> Any:
         context = browser.new_context(**options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
         console.watch(context)
         contexts.append(context)
         if name:
@@ -115,7 +113,7 @@ def open_rows(*titles: str) -> list[list[Any]]:
     return [[title, False] for title in titles]
 
 
-def eventually(read: Callable[[], Any], wanted: Any, seconds: float = 10) -> None:
+def eventually(read: Callable[[], Any], wanted: Any, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until something has a value; fail telling the value that it has."""
     deadline = time.monotonic() + seconds
     while (found := read()) != wanted and time.monotonic() < deadline:
@@ -123,9 +121,9 @@ def eventually(read: Callable[[], Any], wanted: Any, seconds: float = 10) -> Non
     assert found == wanted
 
 
-def shows(page: Any, wanted: list[list[Any]], seconds: float = 10) -> None:
+def shows(page: Any, wanted: list[list[Any]]) -> None:
     """Wait until a window shows these todos and nothing else."""
-    eventually(lambda: rows(page), wanted, seconds)
+    eventually(lambda: rows(page), wanted)
 
 
 def says(page: Any, selector: str, wanted: str) -> None:
@@ -133,8 +131,8 @@ def says(page: Any, selector: str, wanted: str) -> None:
     eventually(lambda: page.locator(selector).text_content().strip(), wanted)
 
 
-def wait_for_status(page: Any, status: str, seconds: float = 10) -> None:
-    page.wait_for_selector(f'#todo-status[data-status="{status}"]', timeout=seconds * 1000)
+def wait_for_status(page: Any, status: str) -> None:
+    page.wait_for_selector(f'#todo-status[data-status="{status}"]')
 
 
 def field(page: Any) -> Any:
@@ -532,7 +530,7 @@ def test_restart_of_the_server(open_window: OpenWindow, site: Server, console: C
     for page in windows:
         # Makes it try at once; without it the next attempt is some seconds away.
         page.evaluate("dispatchEvent(new Event('online'))")
-        wait_for_status(page, "connected", RECONNECT_SECONDS)
+        wait_for_status(page, "connected")
         shows(page, [["Milk", True], ["Salt", False]])
         assert page.locator("#todo-link").inner_text() == ""
     checkbox(windows[1], "Salt").click()

@@ -36,8 +36,9 @@ def test_measured_while_watched(visit: Visit, site: Site) -> None:
     cora = visit(0)
     eventually(lambda: points(cora) > 1, True)
     assert turns(site, 0) == (begun + 1, begun)
-    assert texts(ann, "#now")[0].endswith(" %")
-    assert "within the last second" in texts(bob, "#range")[0]
+    # Drawn with the next frame.
+    eventually(lambda: texts(ann, "#now")[0].endswith(" %"), True)
+    eventually(lambda: "within the last second" in texts(bob, "#range")[0], True)
     ann.close()
     cora.get_by_role("button", name="Pause").click()
     eventually(lambda: turns(site, 0), (begun + 1, begun + 1))

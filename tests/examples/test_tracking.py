@@ -29,10 +29,10 @@ def test_everybody_sees_where_everybody_reads(visit: Visit) -> None:
     eventually(lambda: readers(ann), {"What it costs": 1})
     cora = visit(0)
     eventually(lambda: readers(cora), {"Leaving": 1, "What it costs": 1})
-    assert texts(cora, "#count") == ["2 others on this page"]
+    eventually(lambda: texts(cora, "#count"), ["2 others on this page"])
     ann.close()
     eventually(lambda: readers(cora), {"What it costs": 1})
-    assert texts(bob, "#count") == ["1 other on this page"]
+    eventually(lambda: texts(bob, "#count"), ["1 other on this page"])
 
 
 def test_tabs_of_one_reader(visit: Visit) -> None:

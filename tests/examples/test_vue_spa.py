@@ -46,6 +46,8 @@ def test_votes_are_seen_as_they_come(visit: Visit) -> None:
     # Who votes again has changed their mind.
     ann.get_by_role("radio", name="Tea").check()
     eventually(lambda: votes(bob), {"Tea": "1", "Coffee": "1", "Neither": "0"})
+    # The mark is kept when the answer has come, which the others hear of by another way.
+    ann.wait_for_function("() => Object.values(JSON.parse(localStorage.getItem('polls.votes'))).includes(0)")
     ann.reload()
     eventually(lambda: votes(ann), {"Tea": "1", "Coffee": "1", "Neither": "0"})
     assert ann.get_by_role("radio", name="Tea").is_checked()
