@@ -72,7 +72,8 @@ def _forgetful(right: Handler) -> Handler:
     def on_message(conn: Connection) -> None:
         nonlocal count
         count += 1
-        if count % 40:
+        # An early one, too, since a process of a busy machine may get few.
+        if count % 40 != 5:
             right(conn)
 
     return on_message
