@@ -482,6 +482,12 @@ def test_outage_without_a_fault() -> None:
     assert found([*talk(), *down, Fault(REDIS_FROZEN, 1.6, 5.9, 6.5)]) == []
 
 
+def test_fault_that_is_never_mended() -> None:
+    """A fault after which not all is well again is found."""
+    assert found([*talk(), Fault(REDIS_KILLED, 5, 6, 7)]) == []
+    assert found([*talk(), Fault(REDIS_KILLED, 5, 6, inf)]) == ["unmended"]
+
+
 def test_blocking_namespace_is_not_counted() -> None:
     """Connections that make a handler block are in no statistics."""
     events = [*talk(), *come(30, ONE, 2, CLUMSY), *go(30, ONE, 3)]

@@ -33,6 +33,8 @@ from jpulse.overview import memory_bytes
 #: The loop looks at the clock so often; who comes later than LATE_SECONDS has been held up.
 TICK_SECONDS = 0.05
 LATE_SECONDS = 0.15
+#: A handler that is clumsy is cancelled after this; all others have the default.
+CLUMSY_SECONDS = 2.0
 
 
 class Journal:
@@ -123,17 +125,34 @@ class Crowd(Talk):
 
 
 class Clumsy(Talk):
-    """Has a handler that blocks the loop; it is not in the statistics."""
+    """Blocks the loop, never returns, or puts the clock wrong, as it is told; it is not in the statistics."""
 
     path = "/api/1/ws/clumsy"
     hidden = True
+    #: By how much the time of day is wrong in this process.
+    clock_error = 0.0
 
-    def on_message(self, conn: Connection) -> None:
-        """Hold up everything in this process."""
-        time.sleep(conn.message["seconds"])
+    def on_message(self, conn: Connection) -> Any:
+        """Do what harms this process, then answer; or wait for what never comes."""
+        match conn.message:
+            case {"hang": True}:
+                return asyncio.Event().wait()
+            case {"clock": seconds}:
+                self.clock_error = seconds
+            case {"seconds": seconds}:
+                time.sleep(seconds)
+        return conn.send({"type": "done"})
 
 
 NAMESPACES = (Talk, Direct, Members, Admins, Crowd, Clumsy)
+
+
+def misguide(app: App, clumsy: Clumsy) -> None:
+    """Let a namespace put the time of day wrong, and end its handlers soon."""
+    real = time.time
+    time.time = lambda: real() + clumsy.clock_error
+    app.clock = lambda: time.time()
+    clumsy.namespace.limits.handler_seconds = CLUMSY_SECONDS
 
 
 def watch_hub(app: App, journal: Journal) -> None:
@@ -268,6 +287,8 @@ async def setup(app: App) -> None:
         namespace = app.websockets.register(handler)
         assert isinstance(namespace, Talk)
         namespace.journal = journal
+        if isinstance(namespace, Clumsy):
+            misguide(app, namespace)
     watch_hub(app, journal)
     watch_publishing(app, journal)
     watch_bridge(app, journal)

@@ -65,6 +65,8 @@ class Client(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[bool] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()
+        #: To what was ordered: 0 for done, or the code of a refusal.
+        self.answers: list[int] = []
 
     @property
     def code(self) -> int:
@@ -178,8 +180,10 @@ class Client(asyncio.Protocol):
     def _on_envelope(self, envelope: Envelope) -> None:
         data = envelope.data
         if data is None:
-            return
-        if data.type == "said":
+            self.answers.append(envelope.code)
+        elif data.type == "done":
+            self.answers.append(0)
+        elif data.type == "said":
             self._visit.receive(monotonic(), data.s, data.n)
         elif data.type == "connected":
             self._greeting = data

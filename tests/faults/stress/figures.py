@@ -10,6 +10,7 @@ from .events import Figures, Memory
 from .history import History, Process, Stay
 from .violations import SPOKEN, Found, Violation
 from .windows import (
+    RECOVERY_SECONDS,
     Windows,
     causes_of,
     downs,
@@ -148,3 +149,11 @@ def outage(history: History) -> Found:
             if begin > process.began and not causes_of(history.faults, begin) and not held_up:
                 text = f"the bridge of process {process.pid} went down for no reason"
                 yield Violation("outage", text, begin, (), (), (process.pid,))
+
+
+def unmended(history: History) -> Found:
+    """After each fault all is well again in time."""
+    for fault in history.faults:
+        if fault.recovered == inf:
+            text = f"not all was well {RECOVERY_SECONDS:.0f} s after {fault.kind} was over"
+            yield Violation("unmended", text, fault.lifted, (), (), (fault.pid,) if fault.pid else ())

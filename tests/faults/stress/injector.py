@@ -8,6 +8,7 @@ import signal
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from math import inf
 from time import monotonic
 
 import redis
@@ -17,7 +18,7 @@ from jpulse.store.base import Store, StoreUnavailable
 from jpulse.users import NoEvents
 
 from ..processes import is_alive
-from .client import Door, connect, post
+from .client import Client, Door, connect, post
 from .crowd import LOGIN, LOGOUT, PASSWORD
 from .events import WORKER_KILLED, Changed, Fault
 from .history import History
@@ -25,11 +26,14 @@ from .plan import USER_DEMOTED, USER_DISABLED, Planned
 from .site import WORKERS, Site
 from .violations import CLUMSY
 from .windows import (
+    CLOCK_JUMPS,
     HANDLER_BLOCKS,
+    HANDLER_HANGS,
     LISTENERS_CUT,
     MONGO_FROZEN,
     MONGO_KILLED,
     PUBLISHERS_CUT,
+    RECOVERY_SECONDS,
     REDIS_AND_WORKER_KILLED,
     REDIS_AWAY,
     REDIS_FROZEN,
@@ -41,9 +45,9 @@ from .windows import (
     WORKER_FROZEN,
 )
 
-#: What is not well by then never will be.
-RECOVERY_SECONDS = 40.0
 PROBER = "prober"
+#: A clock that jumps goes wrong by so much, either way: less than a session lasts.
+JUMP_SECONDS = 7200
 
 
 class Injector:
@@ -55,8 +59,8 @@ class Injector:
         self._auth = Auth(store, 1, NoEvents())
         self._users = users
         self.stopping = asyncio.Event()
-        #: Faults after which not all was well in time.
-        self.unmended: list[Fault] = []
+        #: The client whose handler does not return.
+        self._hanging: Client | None = None
         self._ways: dict[str, Callable[[Planned], Awaitable[int]]] = {
             REDIS_KILLED: self._kill_redis,
             REDIS_AWAY: self._kill_redis,
@@ -71,6 +75,8 @@ class Injector:
             MONGO_FROZEN: self._freeze_mongo,
             MONGO_KILLED: self._kill_mongo,
             HANDLER_BLOCKS: self._block,
+            HANDLER_HANGS: self._hang,
+            CLOCK_JUMPS: self._jump,
             WORKER_FROZEN: self._freeze_worker,
             USER_DISABLED: self._disable,
             USER_DEMOTED: self._demote,
@@ -94,15 +100,14 @@ class Injector:
         pid = await self._ways[planned.kind](planned)
         lifted = monotonic()
         mended = await self._mended(lambda: self._is_well(planned.kind, pid))
-        fault = Fault(planned.kind, begun, lifted, monotonic(), pid)
-        self._history.add(fault)
-        if not mended:
-            self.unmended.append(fault)
+        self._history.add(Fault(planned.kind, begun, lifted, monotonic() if mended else inf, pid))
 
     async def _is_well(self, kind: str, pid: int) -> bool:
         """Tell whether what a fault of some kind broke works again."""
-        if kind in (USER_DISABLED, USER_DEMOTED):
+        if kind in (USER_DISABLED, USER_DEMOTED, CLOCK_JUMPS):
             return True
+        if kind == HANDLER_HANGS:
+            return await self._has_been_cut()
         if kind in STORE_FAULTS:
             return await self._store_works()
         if kind in (HANDLER_BLOCKS, WORKER_FROZEN):
@@ -215,18 +220,53 @@ class Injector:
                 os.kill(pid, signal.SIGCONT)
         return pid
 
-    async def _block(self, planned: Planned) -> int:
-        """Let a handler hold up its process."""
+    # Handlers and the clock
+
+    async def _come(self, name: str, planned: Planned) -> Client:
+        """Connect to the namespace that does what it should not."""
         port = self._site.ports[int(planned.which * len(self._site.ports))]
-        number = len(self._history.visits)
-        client = await connect(self._history, "blocker", Door(port, CLUMSY))
-        client.order({"seconds": planned.seconds})
-        await asyncio.sleep(planned.seconds)
+        return await connect(self._history, name, Door(port, CLUMSY))
+
+    async def _go(self, client: Client) -> None:
         client.close()
         await asyncio.wait([client.over], timeout=5)
         client.break_off(reset=True)
+
+    async def _block(self, planned: Planned) -> int:
+        """Let a handler hold up its process."""
+        number = len(self._history.visits)
+        client = await self._come("blocker", planned)
+        client.order({"seconds": planned.seconds})
+        await asyncio.sleep(planned.seconds)
+        await self._go(client)
         opened = self._history.visits[number].opened
         return opened.pid if opened else 0
+
+    async def _hang(self, planned: Planned) -> int:
+        """Let a handler never return, and another message wait behind it; nobody else may notice."""
+        self._hanging = await self._come("hanger", planned)
+        self._hanging.order({"hang": True})
+        self._hanging.order({"seconds": 0})
+        return 0
+
+    async def _has_been_cut(self) -> bool:
+        """Tell whether the handler has failed and the next one has answered, if the connection lives."""
+        client = self._hanging
+        assert client is not None
+        if not client.over.done() and client.answers != [500, 0]:
+            return False
+        await self._go(client)
+        return True
+
+    async def _jump(self, planned: Planned) -> int:
+        """Put the time of day of a process wrong for a while; nobody may notice."""
+        client = await self._come("meddler", planned)
+        ahead = int(planned.which * 100) % 2
+        client.order({"clock": JUMP_SECONDS if ahead else -JUMP_SECONDS})
+        await self._wait(planned.seconds)
+        client.order({"clock": 0})
+        await self._go(client)
+        return 0
 
     # The store and its users
 

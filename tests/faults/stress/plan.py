@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from .events import WORKER_KILLED
 from .windows import (
+    CLOCK_JUMPS,
     HANDLER_BLOCKS,
+    HANDLER_HANGS,
     LISTENERS_CUT,
     MONGO_FROZEN,
     MONGO_KILLED,
@@ -45,6 +47,8 @@ MONGO = {MONGO_FROZEN: (0.5, 4.0), MONGO_KILLED: (0.2, 2.0)}
 #: These come at any time, also while one of the others lasts.
 SOFT = {
     HANDLER_BLOCKS: (0.3, 2.5),
+    HANDLER_HANGS: (0.0, 0.0),
+    CLOCK_JUMPS: (0.5, 4.0),
     WORKER_FROZEN: (0.3, 1.5),
     USER_DISABLED: (4.0, 8.0),
     USER_DEMOTED: (4.0, 8.0),

@@ -11,7 +11,7 @@ from .deliveries import holes
 from .history import History
 from .plan import USER_DEMOTED, USER_DISABLED
 from .violations import Violation
-from .windows import Windows
+from .windows import CLOCK_JUMPS, Windows
 
 
 def table(history: History, violations: list[Violation], seed: int, seconds: float) -> str:
@@ -77,7 +77,7 @@ def _faults(history: History) -> Iterator[tuple[str, str]]:
     for fault in history.faults:
         by_kind[fault.kind].append(fault.recovered - fault.lifted)
     for kind, seconds in sorted(by_kind.items()):
-        if kind in (USER_DISABLED, USER_DEMOTED):
+        if kind in (USER_DISABLED, USER_DEMOTED, CLOCK_JUMPS):
             yield kind, f"{len(seconds)} ×"
             continue
         yield kind, f"{len(seconds)} ×, all well after {median(seconds):.2f} s, at most {max(seconds):.2f} s"

@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 from .access import expelled, forbidden, identity, undead
 from .deliveries import missing, order, stranger, twice, uncounted, unhandled
-from .figures import growth, leak, outage, statistics
+from .figures import growth, leak, outage, statistics, unmended
 from .history import History
 from .violations import Found, Violation
 
 RULES: tuple[Callable[[History], Found], ...] = (
     *(twice, order, stranger, unhandled, missing, uncounted),
     *(forbidden, expelled, undead, identity),
-    *(statistics, leak, growth, outage),
+    *(statistics, leak, growth, outage, unmended),
 )
 
 

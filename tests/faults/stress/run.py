@@ -141,8 +141,6 @@ async def _live(options: Options, site: Site, history: History, injector: Inject
     await _tell_figures(site, history, idle=True)
     for each in watching:
         each.cancel()
-    for fault in injector.unmended:
-        print(f"not all was well in time after {fault}", file=sys.stderr)
 
 
 async def _settle(site: Site) -> None:

@@ -28,7 +28,11 @@ FLAGS = (
     *("--drain-seconds", "2", "--close-seconds", "2"),
 )
 #: What may be logged at ERROR.
-EXPECTED_ERRORS = (r"worker \d+ ended \(killed by SIGKILL\)",)
+EXPECTED_ERRORS = (
+    r"worker \d+ ended \(killed by SIGKILL\)",
+    # A handler that never returns, cancelled.
+    r"jpulse\.connection: /api/1/ws/clumsy: ",
+)
 
 
 class Site:

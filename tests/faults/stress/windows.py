@@ -22,12 +22,15 @@ REDIS_AWAY, REDIS_AND_WORKER_KILLED = "redis away", "redis and worker killed"
 LISTENERS_CUT, PUBLISHERS_CUT = "listeners cut", "publishers cut"
 STORE_LOCKED, MONGO_FROZEN, MONGO_KILLED = "store locked", "mongod frozen", "mongod killed"
 WORKER_FROZEN, HANDLER_BLOCKS = "worker frozen", "handler blocks"
+HANDLER_HANGS, CLOCK_JUMPS = "handler never returns", "clock jumps"
 ROLLING, SERVER_RESTARTED = "rolling restart", "server restarted"
 
 #: In these, what is under way may be lost.
 LOSING = (REDIS_KILLED, REDIS_AWAY, REDIS_AND_WORKER_KILLED, REDIS_FROZEN, LISTENERS_CUT)
 BRIDGE_FAULTS = (*LOSING, PUBLISHERS_CUT)
 STORE_FAULTS = (STORE_LOCKED, MONGO_FROZEN, MONGO_KILLED)
+#: What is not well by then never will be.
+RECOVERY_SECONDS = 40.0
 #: What was sent so long before a fault may have been under way.
 BEFORE_SECONDS = 0.5
 #: A bridge that goes down so long after a fault was lifted does so because of it.
