@@ -160,11 +160,11 @@ class Overview:
         return {key for crowd in crowds for keys in (crowd.here, crowd.elsewhere) for key in keys}
 
     def _refusals(self, cluster: Cluster) -> dict[str, int]:
-        """Handshakes that were refused, by reason, in all processes."""
+        """Handshakes that were refused, by reason, in all processes; the reasons in order."""
         total = self.refusals.copy()
         for _, snapshot, _ in cluster.snapshots():
             total.update(snapshot.refusals)
-        return dict(total)
+        return dict(sorted(total.items()))
 
     def _processes(self, cluster: Cluster) -> Iterator[dict[str, Any]]:
         """This process first, then the others by name."""

@@ -73,8 +73,13 @@ const Format = (() => {
         return parts.join(', ');
     }
 
+    /** Counts by name in one line. */
+    function table(counts) {
+        return Object.entries(counts).map(([name, count]) => `${name}: ${number(count)}`).join(', ') || 'none';
+    }
+
     const status = (colour) => statusWords[colour] ?? String(colour);
     const store = (state) => state === 'ok' ? 'Answers' : String(state);
 
-    return {number, duration, ago, size, seconds, clock, moment, bridge, status, store};
+    return {number, duration, ago, size, seconds, clock, moment, bridge, table, status, store};
 })();

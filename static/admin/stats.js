@@ -25,6 +25,7 @@
         processes: (stats) => Format.number(stats.processes.length),
         bridge: ({bridge}) => Format.bridge(bridge),
         store: ({store}) => Format.store(store),
+        refusals: ({refusals}) => Format.table(refusals),
     };
 
     function showFigures(stats) {

@@ -53,6 +53,7 @@ class MadeUp:
             "processes": [self._process(number) for number in range(4 if busy else 1)],
             "bridge": {"kind": "redis" if busy else "local", "state": "up", "lagSeconds": 0.0004, "lost": 0},
             "store": "ok",
+            "refusals": {"origin": 3, "rate": 12_345, "signed out": 1} if busy else {},
             "namespaces": namespaces,
             "seriesEnd": self._second,
             "activityLog": list(self._log),

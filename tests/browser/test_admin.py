@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from playwright.sync_api import expect
 
 from ..conftest import ADMIN_PASSWORD, Server
 from ..raw_client import RawClient
@@ -153,6 +154,20 @@ def test_figures_follow(enter: Enter, site: Server) -> None:
     assert datetime.fromisoformat(activity.get_attribute("datetime")) > begin - timedelta(milliseconds=1)
     assert activity.get_attribute("title") not in ("", activity.get_attribute("datetime"))
     assert page.locator('[data-figure="processes"]').inner_text() == "1"
+
+
+def test_refused_handshakes_follow(enter: Enter, site: Server) -> None:
+    """How many were not let in, and why, stands on the page when it is opened and follows."""
+    refused = enter().locator('[data-figure="refusals"]')
+    before = re.search(r"origin: (\d+)", refused.inner_text())
+    elsewhere = RawClient(site.port, shake_hands=False)
+    with elsewhere:
+        elsewhere.send(elsewhere.handshake_request(ECHO, {"Origin": "http://elsewhere.example"}))
+        assert elsewhere.read_head()[0] == 403
+    expected = f"origin: {int(before[1]) + 1 if before else 1}"
+    expect(refused).to_have_text(re.compile(rf"\b{expected}\b"))
+    refused.page.reload()
+    expect(refused).to_have_text(re.compile(rf"\b{expected}\b"))
 
 
 def test_charts(enter: Enter) -> None:
