@@ -244,7 +244,7 @@ class Connection(BaseConnection):
         """Answer a ping at once; hand anything else to the handler, or let it wait for its turn."""
         # Looked for first, so that no other message is decoded twice.
         named = len(payload) <= MAX_PING_BYTES and (b'"ping"' in payload or b'"pong"' in payload)
-        if named and self._is_reserved(payload):
+        if named and opcode == wire.TEXT and self._is_reserved(payload):
             return
         if self.namespace.limits.max_messages_per_second and not self._within_rate():
             return
