@@ -308,7 +308,7 @@ class Settings:
             **_checked(flags, flag_name),
         }
         file = values.get("config")
-        from_file = _checked(_read_file(file), lambda name: f"{name} in {file}") if file else {}
+        from_file = _checked(_read_file(file), lambda _: str(file)) if file else {}
         return cls(**{**from_file, **values})
 
 
@@ -409,7 +409,7 @@ def _checked(raw: Mapping[str, Any], source: Callable[[str], str]) -> dict[str, 
         try:
             result[name] = fields[name].metadata["check"](value)
         except ValueError as error:
-            raise SettingsError(f"{source(name)}: {value!r} is not {error}") from None
+            raise SettingsError(f"{name} ({source(name)}): {value!r} is not {error}") from None
     return result
 
 

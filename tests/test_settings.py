@@ -297,7 +297,7 @@ def test_switch_in_a_file(toml: str, meant: bool, in_file: Any) -> None:
 @pytest.mark.parametrize("word", ["maybe", "2", "-1", "tru", "enabled"])
 def test_switched_neither(word: str) -> None:
     """Any other word is refused, rather than taken for off."""
-    assert refusal(JPULSE_DEBUG=word).startswith("JPULSE_DEBUG: ")
+    assert refusal(JPULSE_DEBUG=word).startswith("debug (JPULSE_DEBUG): ")
 
 
 # Lists
@@ -325,7 +325,7 @@ def test_empty_list(toml: str, in_file: Any) -> None:
 @pytest.mark.parametrize("toml", ["5", "true", "[5]", '["::1", 5]', '{a = "b"}', '[["::1"]]'])
 def test_no_list(toml: str, in_file: Any) -> None:
     """What is no list of texts is refused."""
-    assert "trusted_proxies in " in refusal(JPULSE_CONFIG=in_file(f"trusted_proxies = {toml}"))
+    assert refusal(JPULSE_CONFIG=in_file(f"trusted_proxies = {toml}")).startswith("trusted_proxies (")
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_origin_with_the_usual_port(scheme: str, port: int) -> None:
 def test_no_origin(text: str) -> None:
     """What no browser would send as an origin is refused, with an example of one."""
     message = refusal("--allowed-origins", text)
-    assert message.startswith("--allowed-origins: ")
+    assert message.startswith("allowed_origins (--allowed-origins): ")
     assert "such as https://example.com" in message
 
 
@@ -383,7 +383,7 @@ def test_no_origin(text: str) -> None:
 def test_no_network(text: str) -> None:
     """What is no address and no network is refused, with an example of one."""
     message = refusal("--trusted-proxies", f"::1,{text}")
-    assert message.startswith("--trusted-proxies: ")
+    assert message.startswith("trusted_proxies (--trusted-proxies): ")
     assert "such as 10.0.0.0/8" in message
 
 
@@ -448,14 +448,15 @@ WRONG_IN_FILES = {
 
 @pytest.mark.parametrize("name", TEXTUAL)
 def test_wrong_value(name: str, in_file: Any) -> None:
-    """A wrong value is told in one line that names the setting as the user wrote it, and the value."""
+    """A wrong value is told in one line that names the setting, where it came from, and the value."""
     for text in WRONG[name]:
         by_flag = refusal(f"{flag_name(name)}={text}")
-        assert by_flag.startswith(f"{flag_name(name)}: {text!r}")
+        assert by_flag.startswith(f"{name} ({flag_name(name)}): {text!r}")
         assert " is not a" in by_flag or " is not one of " in by_flag or "such as" in by_flag
-        assert refusal(**{variable_name(name): text}).startswith(f"{variable_name(name)}: {text!r}")
+        by_variable = refusal(**{variable_name(name): text})
+        assert by_variable.startswith(f"{name} ({variable_name(name)}): {text!r}")
     path = in_file(f'{name} = """{WRONG[name][0]}"""' if "\0" not in WRONG[name][0] else f'{name} = ""')
-    assert refusal(JPULSE_CONFIG=path).startswith(f"{name} in {path}: ")
+    assert refusal(JPULSE_CONFIG=path).startswith(f"{name} ({path}): ")
 
 
 @pytest.mark.parametrize("name", list(WRONG_IN_FILES))
@@ -463,12 +464,12 @@ def test_wrong_type_in_a_file(name: str, in_file: Any) -> None:
     """A value of the wrong type in a file is refused, and names setting and file."""
     for toml in WRONG_IN_FILES[name]:
         path = in_file(f"{name} = {toml}")
-        assert refusal("--config", path).startswith(f"{name} in {path}: ")
+        assert refusal("--config", path).startswith(f"{name} ({path}): ")
 
 
 def test_wrong_value_that_is_overruled() -> None:
     """A wrong value is told even if a stronger source overrules it: one day it would not."""
-    assert refusal("--port", "80", JPULSE_PORT="abc").startswith("JPULSE_PORT: ")
+    assert refusal("--port", "80", JPULSE_PORT="abc").startswith("port (JPULSE_PORT): ")
 
 
 @pytest.mark.parametrize("flag", ["--prot", "-p", "--max_connections", "--PORT", "--", "8080"])
@@ -613,8 +614,8 @@ def test_version(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "environ", "named"),
     [
-        (["--port", "abc"], {}, "--port: 'abc'"),
-        ([], {"JPULSE_PORT": "abc"}, "JPULSE_PORT: 'abc'"),
+        (["--port", "abc"], {}, "port (--port): 'abc'"),
+        ([], {"JPULSE_PORT": "abc"}, "port (JPULSE_PORT): 'abc'"),
         (["--prot", "80"], {}, "--prot"),
         (["--config", "absent.toml"], {}, "absent.toml"),
     ],
