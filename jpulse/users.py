@@ -6,7 +6,7 @@ import getpass
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from .activity import iso_time
 from .auth import Auth, check_new_password
@@ -93,10 +93,12 @@ async def _list(store: Store) -> None:
         )
 
 
-def _password(environ: Mapping[str, str], ask: Callable[[str], str] = getpass.getpass) -> str:
+def _password(environ: Mapping[str, str]) -> str:
     """Take the password from the environment, or ask for it twice."""
     given = environ.get("JPULSE_PASSWORD")
     if given is None:
+        is_piped = sys.stdin is not None and not sys.stdin.isatty()
+        ask = _read_line if is_piped else getpass.getpass
         # The loop's own handler would wait for the prompt to end, which waits for the user.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
@@ -111,3 +113,14 @@ def _password(environ: Mapping[str, str], ask: Callable[[str], str] = getpass.ge
         if given != again:
             raise ClientError("password: the two are not the same")
     return given
+
+
+def _read_line(question: str) -> str:
+    """Take the answer of a program that writes to us, which needs no question and sees no echo."""
+    try:
+        line = sys.stdin.readline()
+    except UnicodeDecodeError:
+        raise ClientError("password: it is not UTF-8") from None
+    if not line:
+        raise EOFError
+    return line.rstrip("\r\n")

@@ -382,6 +382,35 @@ def test_nobody_is_there_to_type(office: Office) -> None:
     assert "nobody" not in office.hashes()
 
 
+@pytest.mark.parametrize(
+    ("written", "status", "word"),
+    [
+        (f"{PASSWORD}\n{PASSWORD}\n", 0, ""),
+        (f"{PASSWORD}\r\n{PASSWORD}", 0, ""),
+        (f"{PASSWORD}\n{PASSWORD}x\n", 1, "not the same"),
+        (f"{PASSWORD}\n", 1, "JPULSE_PASSWORD"),
+        ("short\nshort\n", 1, "8 characters"),
+        (f"{PASSWORD}\udcff\n" * 2, 1, "password: "),
+    ],
+    ids=ascii,
+)
+def test_password_from_a_pipe(office: Office, written: str, status: int, word: str) -> None:
+    """A program may write the password twice, a line each; nothing of it is shown."""
+    before = office.hashes()["ann"]
+    done = subprocess.run(
+        [*RUN, "passwd", "ann", "--data-dir", str(office.folder)],
+        env=ENVIRON,
+        input=written.encode("utf-8", "surrogateescape"),
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    told = done.stderr.decode()
+    assert (done.returncode, told.count("\n"), word in told) == (status, 1 if status else 0, True)
+    assert PASSWORD not in done.stdout.decode() + told
+    assert (office.hashes()["ann"] == before) is bool(status)
+
+
 def test_password_is_no_argument(office: Office) -> None:
     """A password cannot be given as an argument, where the list of processes would show it."""
     one_line(office.call("add", "Nobody", "--password", PASSWORD), 2)
