@@ -55,8 +55,10 @@ def test_answers_are_not_kept(server: Server, path: str) -> None:
 
 @pytest.mark.parametrize("path", [HEALTH, READY])
 def test_other_methods(server: Server, path: str) -> None:
-    """There is nothing to change: other methods are refused."""
-    assert Visitor(server.port).ask("POST", path, "{}").status in (403, 405)
+    """There is nothing to change: other methods are refused, in JSON as all is told here."""
+    answer = Visitor(server.port).ask("POST", path, "{}")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert answer.error == "Method not allowed"
 
 
 @pytest.mark.parametrize("path", [HEALTH, READY])
