@@ -34,7 +34,7 @@ from .overview import Overview
 from .rates import HandshakeRate
 from .settings import Settings
 from .store.base import NoteStore, Store, StoreUnavailable
-from .streams import BoundedBody
+from .streams import BoundedBody, answer_early
 from .timers import Load, LoopLag, Repeating
 from .web import FolderHandler, NotFoundHandler, StaticHandler, TooLargeHandler, is_trusted, log_answer
 from .websocket import Scheduler
@@ -164,14 +164,17 @@ class App(Application):
         if announced.isdecimal() and len(announced) < 12 and int(announced) > MAX_BODY_BYTES:
             connection = cast(HTTP1Connection, request.connection)
             connection.set_max_body_size(int(announced))
-            return self.get_handler_delegate(request, TooLargeHandler)
+            return self._refuse_body(request)
         found = super().find_handler(request, **kwargs)
         if "Transfer-Encoding" in request.headers:
             # No length is announced: it is counted while it comes.
             cast(HTTP1Connection, request.connection).set_max_body_size(sys.maxsize)
-            refusal = partial(self.get_handler_delegate, request, TooLargeHandler)
-            return BoundedBody(found, MAX_BODY_BYTES, refusal)
+            return BoundedBody(found, MAX_BODY_BYTES, partial(self._refuse_body, request))
         return found
+
+    def _refuse_body(self, request: HTTPServerRequest) -> HTTPMessageDelegate:
+        answer_early(request.connection)
+        return self.get_handler_delegate(request, TooLargeHandler)
 
     def serve_folder(self, address: str, folder: Path | str, index: str = "index.html") -> None:
         """

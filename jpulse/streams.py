@@ -31,7 +31,7 @@ _TOO_LARGE_ANSWER = (
     b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(_TOO_LARGE), _TOO_LARGE)
 )
 #: Who is shown out may go on sending for so long.
-LINGER_SECONDS = 2.0
+LINGER_SECONDS = 5.0
 
 
 class HttpStream(IOStream):
@@ -49,6 +49,8 @@ class HttpStream(IOStream):
     on_waiting: Callable[[HttpStream], None] | None = None
     #: Bytes that the kernel has taken.
     taken = 0
+    #: True if the answer is given before all of the request has come, which is heard but not kept.
+    answers_early = False
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         """Read the headers of a request, unless it is one more of a peer to whom nothing can be said."""
@@ -71,17 +73,26 @@ class HttpStream(IOStream):
 
     def close(self, exc_info: Any = False) -> None:
         """Close, and first say why if it is for the headers."""
-        if isinstance(exc_info, UnsatisfiableReadError) and self.in_headers and not self.closed():
-            # A peer that is gone already is not told.
-            with suppress(OSError):
-                self.write_to_fd(memoryview(_TOO_LARGE_ANSWER))
-                # Not its dup(), which TLS sockets have not.
-                linger(socket.socket(fileno=os.dup(self.socket.fileno())))
-            if self.on_too_large is not None:
-                self.on_too_large()
+        if not self.closed():
+            if isinstance(exc_info, UnsatisfiableReadError) and self.in_headers:
+                self._refuse_headers()
+            elif self.answers_early:
+                self._linger()
         super().close(exc_info)
         if self.on_closed is not None:
             self.on_closed(self)
+
+    def _refuse_headers(self) -> None:
+        # A peer that is gone already is not told.
+        with suppress(OSError):
+            self.write_to_fd(memoryview(_TOO_LARGE_ANSWER))
+            self._linger()
+        if self.on_too_large is not None:
+            self.on_too_large()
+
+    def _linger(self) -> None:
+        # Not its dup(), which TLS sockets have not.
+        linger(socket.socket(fileno=os.dup(self.socket.fileno())))
 
 
 class SecureHttpStream(HttpStream, SSLIOStream):
@@ -190,6 +201,13 @@ class BoundedBody(HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         """Pass it on."""
         self._inner.on_connection_close()
+
+
+def answer_early(connection: HTTPConnection | None) -> None:
+    """Let the peer of a request send the rest for nothing, so that it hears the answer."""
+    stream = getattr(connection, "stream", None)
+    if isinstance(stream, HttpStream):
+        stream.answers_early = True
 
 
 def take_trouble(connection: HTTPConnection | None) -> StoreUnavailable | None:

@@ -419,10 +419,14 @@ class NotFoundHandler(PageHandler):
 class TooLargeHandler(BaseHandler):
     """Answers 413 to a body that is larger than any handler reads, without keeping what comes of it."""
 
-    async def prepare(self) -> None:
-        """Refuse, and end the connection rather than read the rest for nothing."""
-        self.current_user = None
+    def set_default_headers(self) -> None:
+        """Tell that no other request will be heard on this connection."""
+        super().set_default_headers()
         self.set_header("Connection", "close")
+
+    async def prepare(self) -> None:
+        """Refuse before the rest has come, and end the connection; who sends all first still hears it."""
+        self.current_user = None
         self.send_error(413)
 
     def data_received(self, chunk: bytes) -> None:

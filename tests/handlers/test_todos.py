@@ -9,6 +9,8 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +30,7 @@ from ..visitor import LOGIN, Visitor, data_dir
 TODO = "/api/1/todo"
 PATH = "/api/1/ws/hello-todo"
 GUEST = {"username": "", "ip": "127.0.0.1"}
+JSON = {"Content-Type": "application/json"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -615,3 +618,17 @@ def test_body_beyond_what_is_read(guest: Visitor, size: int) -> None:
         assert status == 413
         envelope = json.loads(client.read_body(headers))
         assert (envelope["success"], envelope["code"]) == (False, 413)
+
+
+@pytest.mark.parametrize("size", [1_100_000, 20_000_000])
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "chunked"])
+def test_body_beyond_what_is_read_sent_whole(guest: Visitor, size: int, announced: bool) -> None:
+    """Who sends all of a body before reading hears the 413 too, and that the connection ends with it."""
+    length = {"Content-Length": str(size)} if announced else {"Transfer-Encoding": "chunked"}
+    part = b"x" * 50_000
+    parts = [part if announced else b"c350\r\n%b\r\n" % part] * (size // len(part))
+    with closing(HTTPConnection("127.0.0.1", guest.port, timeout=10)) as connection:
+        connection.request("POST", TODO, iter(parts), {**JSON, **length})
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Connection"]) == (413, "close")
+        assert json.loads(answer.read()) == {"success": False, "error": "Too large", "code": 413}
