@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from jpulse.connection import MAX_FRAMES_PER_SECOND, MAX_PING_BYTES
 from jpulse.metrics import Process, render
 from jpulse.settings import PASSWORD_VARIABLES, flag_name, names, variable_name
 from jpulse.stats import Figures
@@ -57,3 +58,22 @@ def test_metrics_are_read_at_all() -> None:
     text = render([Process(reference.Snapshot(name="a"), {"/api/1/ws/b": Figures()})]).decode()
     for name, *_ in reference.metric_families():
         assert re.search(rf"^# TYPE {name} ", text, re.MULTILINE), name
+
+
+def test_limits_that_are_no_settings() -> None:
+    """What bounds pings and fragments cannot be set, and is told with its figures."""
+    names = ("docs/reference/wire.md", "docs/guides/namespaces.md")
+    wire, namespaces = (" ".join(prose(name).split()) for name in names)
+    assert f"up to {MAX_PING_BYTES} bytes" in wire
+    for page in (wire, namespaces):
+        assert f"{MAX_FRAMES_PER_SECOND:,} pings, pongs and fragments" in page
+        assert f"{2 * MAX_FRAMES_PER_SECOND:,} at once" in page
+
+
+def test_limits_of_time_are_told_with_their_code() -> None:
+    """What ends a connection with 4408 is told wherever the codes are: silence, and a message without end."""
+    for page in ("docs/guides/namespaces.md", "docs/guides/troubleshooting.md"):
+        (row,) = re.findall(r"^\|.*\b4408\b.*$", prose(page), re.MULTILINE)
+        assert "message_seconds" in row
+    (row,) = re.findall(r"^\|.*\*\*4408\*\*.*$", reference.close_codes_page(), re.MULTILINE)
+    assert "message_seconds" in row
