@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import socket
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 from jpulse.transport import READ_BYTES
 
 from ..conftest import Server, wait_until
-from ..raw_client import RawClient, client_frame
+from ..raw_client import PING, PONG, TEXT, RawClient, client_frame
 from ..support import memory_bytes, sockets, statistics
 from .churn import MOST_GROWTH, churn
 from .test_peers import Neighbour
@@ -33,6 +35,8 @@ OBJECT_BYTES = 128
 ARRIVING_BYTES = MAX_MESSAGE_BYTES * 9 // 8
 #: Behind a busy handler: messages up to the limit of bytes, and the one that was over it.
 INBOX_BYTES = 2 * MAX_MESSAGE_BYTES + MAX_INBOX_MESSAGES * OBJECT_BYTES
+#: zlib's window, and what is around it, while a compressed message comes in.
+INFLATER_BYTES = 52 * 1024
 LIMIT_BYTES = IDLE_BYTES + READ_BYTES + ARRIVING_BYTES + INBOX_BYTES + MAX_OUTBOX_BYTES
 
 
@@ -133,6 +137,37 @@ def test_memory_for_attackers(serve: Callable[..., Server]) -> None:
         raise neighbour.failure
     wait_until(lambda: sockets(server.port) == 0, 20)
     print(f"\n{used / 1e6:.0f} MB of {limit / 1e6:.0f}, worst answer {max(neighbour.latencies) * 1e3:.0f} ms")
+
+
+def half_a_compressed_message(size: int) -> bytes:
+    """The first fragment of a message that inflates to so many bytes of text (RFC 7692)."""
+    deflater = zlib.compressobj(wbits=-15)
+    packed = deflater.compress(os.urandom(size // 2).hex().encode()) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    return client_frame(packed, TEXT | 0x40, fin=False)
+
+
+def test_memory_for_attackers_who_compress(serve: Callable[..., Server]) -> None:
+    """Half a compressed message takes no more than the limit of messages and one window of zlib's."""
+    server = serve(*FLAGS, app="tests.apps.behaviours")
+    offer = {"Sec-WebSocket-Extensions": "permessage-deflate"}
+    with ExitStack() as stack, RawClient(server.port, WS + "packed") as neighbour:
+        clients = [RawClient(server.port, WS + "packed", headers=offer) for _ in range(EACH)]
+        for client in clients:
+            stack.enter_context(client)
+        neighbour.read_data("connected")
+        before = memory_bytes(server.pid)
+        reset_peak(server.pid)
+        message = half_a_compressed_message(MAX_MESSAGE_BYTES - 1000)
+        for client in clients:
+            client.send(message + client_frame(b"", PING))
+        for client in clients:
+            while client.read_frame()[0] != PONG:
+                pass
+        used = peak_bytes(server.pid) - before
+        limit = READ_BYTES + EACH * (IDLE_BYTES + ARRIVING_BYTES + INFLATER_BYTES)
+        # It is the windows that are seen here: without them it would be far less.
+        assert EACH * MAX_MESSAGE_BYTES < used < limit
+        print(f"\n{used / 1e6:.1f} MB of {limit / 1e6:.1f}")
 
 
 def has_ended(client: RawClient) -> bool:
