@@ -353,6 +353,9 @@ class Hub:
 
         Who takes compressed messages gets long ones compressed: once for all, not for each.
         """
+        if not connections:
+            # Nothing to flush, which would need the loop: `setup(app)` is called before there is one.
+            return
         if members.inflating and len(frame) >= MIN_BYTES:
             self._send_compressed(members, connections, frame)
         else:

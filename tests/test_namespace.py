@@ -51,6 +51,15 @@ def test_broadcast_without_one_client(world: World) -> None:
     assert who_got_it(world, clients) == ["bob", "cid"]
 
 
+def test_sending_to_nobody_before_the_loop() -> None:
+    """Where nobody is connected, as in `setup(app)` before the server runs, sending is done and counted."""
+    namespace = Registry(Hub(Scheduler()), Settings()).create_namespace("/api/1/ws/early")
+    namespace.broadcast(NEWS)
+    namespace.send_to_client("ann", NEWS)
+    namespace.send_to_user("ann", NEWS)
+    assert namespace.get_stats()["totalMessages"] == 3
+
+
 @pytest.mark.parametrize("exclude", [None, "", "nobody"])
 def test_broadcast_without_nobody(world: World, exclude: str | None) -> None:
     """Leaving out nobody, or somebody who is not there, leaves out nobody."""
