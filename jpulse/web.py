@@ -237,7 +237,8 @@ class BaseHandler(RequestHandler):
         """Show what went wrong; a handler that has said so knows more than the page of the status does."""
         page = f"errors/{status}.html" if status in (404, 500) and not is_told else "errors/error.html"
         reason = responses.get(status, "Error")
-        self.finish(self.render_string(page, status=status, reason=reason, message=message))
+        about = {"status": status, "reason": reason, "message": message, "is_told": is_told}
+        self.finish(self.render_string(page, **about))
 
     def get_template_namespace(self) -> dict[str, Any]:
         """Give every template the version besides Tornado's own names."""

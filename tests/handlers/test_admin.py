@@ -104,6 +104,8 @@ def test_other_roles_are_refused(server: Server) -> None:
     for path in PAGES:
         answer = ann.get(path)
         assert (answer.status, "administrators" in answer.text) == (403, True)
+        assert "another account" in answer.text
+        assert "try again" not in answer.text
     for path, fields in ACTIONS.items():
         assert ann.submit(path, fields).status == 403
     assert (ann.get(API).status, bool(ann.get(API).error)) == (403, True)
