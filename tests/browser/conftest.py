@@ -121,3 +121,14 @@ def context(browser: Any, console: ConsoleLog, request: pytest.FixtureRequest) -
 @pytest.fixture
 def page(context: Any) -> Any:
     return context.new_page()
+
+
+def region_names(page: Any) -> list[str]:
+    """The names of the regions on show, among which a screen reader's user chooses."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll('[role="region"], section')]
+            .filter((each) => each.checkVisibility())
+            .map((each) => each.ariaLabel
+                || document.getElementById(each.getAttribute('aria-labelledby'))?.textContent.trim())
+            .filter(Boolean)"""
+    )

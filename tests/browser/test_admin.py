@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 from ..conftest import ADMIN_PASSWORD, Server
 from ..raw_client import RawClient
 from ..visitor import Visitor
-from .conftest import PATIENCE_MS, ConsoleLog, soonest
+from .conftest import PATIENCE_MS, ConsoleLog, region_names, soonest
 
 STATS = "/admin/websocket-stats.shtml"
 ECHO = "/api/1/ws/echo"
@@ -458,7 +458,7 @@ def test_without_script(enter: Enter, site: Server) -> None:
 
 
 def test_names_for_screen_readers(enter: Enter, site: Server) -> None:
-    """Every control has a name, and tables keep their roles when they are cards."""
+    """Controls have names, regions different ones, and tables keep their roles when they are cards."""
     with RawClient(site.port, ECHO) as client:
         client.read_data("connected")
         for path in (STATS, namespace_page(ECHO)):
@@ -470,6 +470,9 @@ def test_names_for_screen_readers(enter: Enter, site: Server) -> None:
                     .map((each) => each.outerHTML)"""
             )
             assert nameless == []
+            regions = region_names(page)
+            assert len(regions) > 1
+            assert len(set(regions)) == len(regions), regions
             assert page.get_by_role("row").count() > 1
             assert page.get_by_role("rowheader").count() > 0
             assert page.get_by_role("heading", level=1).count() == 1

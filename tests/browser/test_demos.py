@@ -12,7 +12,7 @@ import pytest
 
 from ..conftest import Server
 from ..test_readme import block
-from .conftest import PATIENCE_MS, ConsoleLog
+from .conftest import PATIENCE_MS, ConsoleLog, region_names
 
 OTHERS = "#emoji-stage .cursor:not(.is-own)"
 
@@ -232,6 +232,16 @@ def test_disconnect_and_connect(two_people: Any) -> None:
     ann.get_by_role("button", name="Connect", exact=True).click()
     wait_for_status(ann, "connected")
     bob.wait_for_function("() => document.querySelector('#emoji-people').textContent === '2 people here'")
+
+
+def test_regions_have_different_names(page: Any, site: Server) -> None:
+    """A screen reader's list of regions names each part of a tab in its own way."""
+    for tab in ("emoji", "todo", "notes", "how", "examples", "architecture", "practices"):
+        page.goto(f"{site.url}/hello-websocket/#{tab}")
+        page.locator(f"#{tab}").wait_for()
+        names = region_names(page)
+        assert len(set(names)) == len(names), (tab, names)
+    page.wait_for_function("() => jPulse.ws.getConnections().every((handle) => handle.isConnected())")
 
 
 def test_tabs(page: Any, site: Server) -> None:
