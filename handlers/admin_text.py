@@ -9,6 +9,8 @@ from jpulse.activity import iso_time as iso_time
 STATUS_WORDS = {"green": "Active", "yellow": "Quiet", "red": "Silent"}
 BRIDGE_WORDS = {"up": "Connected", "down": "Not reached"}
 NOTHING = "–"
+#: What all namespaces begin with; narrow windows leave it out.
+PREFIX = "/api/1/ws/"
 #: Units of time, each with the number of the next smaller one that it has.
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 

@@ -140,7 +140,7 @@ class ActivityList {
         row.writeTime('timestamp', Format.clock(entry.timestamp), entry.timestamp);
         row.write('direction', entry.direction);
         row.mark('direction', 'data-direction', entry.direction);
-        row.write('namespace', entry.namespace);
+        row.write('namespace', entry.namespace.replace('/api/1/ws/', ''));
         row.write('username', entry.username || 'guest');
         row.write('type', entry.type);
         row.write('message', entry.message.slice(0, ActivityList.SHOWN));

@@ -288,6 +288,20 @@ def test_newest_first(enter: Enter, site: Server) -> None:
     assert numbers == ["2", "2", "1", "1", "0", "0"]
 
 
+@pytest.mark.parametrize(("width", "has_prefix"), [(400, False), (1280, True)])
+def test_namespace_of_an_entry(enter: Enter, site: Server, width: int, has_prefix: bool) -> None:
+    """A narrow window leaves out what all addresses begin with, so that they can be told apart."""
+    say(site, text="told before")
+    page = enter(viewport={"width": width, "height": 800})
+    say(site, text="told later")
+    for text in ("told before", "told later"):
+        namespace = entry(page, text).locator(".entry-namespace")
+        assert namespace.text_content() == ECHO
+        # What is scrolled out of sight is not laid out, but has its styles.
+        display = namespace.locator(".entry-prefix").evaluate("(prefix) => getComputedStyle(prefix).display")
+        assert (display != "none") == has_prefix
+
+
 def test_filters(enter: Enter, site: Server) -> None:
     """Filters by namespace, user, type and text show what fits all of them, also of what comes later."""
     page = enter()
