@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from .patience import Stopwatch
 from .servers import redis_server as redis_server
 from .servers import redis_url as redis_url
 from .servers import shared_redis as shared_redis
@@ -30,6 +32,10 @@ NOTHING: tuple[str, ...] = ()
 #: On a machine that runs other tests too, any handler may be slow and the event loop late: only where a test
 #: asks for it is that told, and are visitors refused for it.
 PATIENCE = {"JPULSE_BLOCKING_SECONDS": "60", "JPULSE_MAX_LOOP_LAG_SECONDS": "0"}
+
+# Nor is it a failure when an example takes long, or to make one does.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 class Server:
@@ -100,7 +106,12 @@ class Server:
         """Send a signal, wait for the end and return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(seconds)
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 20) -> int:
+        """Wait for the end and return the exit status."""
+        wait_until(lambda: self.process.poll() is not None, seconds, "the end of the server")
+        return int(self.process.returncode)
 
     def restart(self) -> None:
         """Stop and start again on the same port."""
@@ -127,10 +138,10 @@ class Server:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10, what: str = "the condition") -> None:
-    """Wait until something is true; fail when it takes too long."""
-    deadline = time.monotonic() + seconds
+    """Wait until something is true; fail when it takes too long by a stopwatch."""
+    watch = Stopwatch()
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
+        assert not watch.is_over(seconds), f"waited {seconds} s in vain for {what}"
         time.sleep(0.01)
 
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from .patience import LONG_SECONDS
+
 #: A socket that does not block has nothing to give or to take.
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
@@ -65,7 +67,7 @@ class RawClient:
         host: str = "127.0.0.1",
         headers: dict[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
-        timeout: float = 10,
+        timeout: float = LONG_SECONDS,
         receive_buffer: int | None = None,
         shake_hands: bool = True,
     ) -> None:

@@ -20,7 +20,9 @@ import redis
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-START_SECONDS = 30
+from .patience import LONG_SECONDS
+
+START_SECONDS = 60
 
 
 class Daemon:
@@ -151,8 +153,8 @@ class RedisServer(Daemon):
 
 
 def redis_client(url: str) -> redis.Redis:
-    """A plain client with text answers, which gives up after two seconds."""
-    return redis.Redis.from_url(url, socket_timeout=2, retry=None, decode_responses=True)
+    """A plain client with text answers, which does not wait for ever."""
+    return redis.Redis.from_url(url, socket_timeout=LONG_SECONDS / 4, retry=None, decode_responses=True)
 
 
 def client(url: str, **options: Any) -> MongoClient[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from .conftest import ADMIN_PASSWORD, ROOT, Server
+from .patience import LONG_SECONDS
 from .raw_client import RawClient
 
 SESSION_COOKIE = "jpulse_session"
@@ -71,7 +72,7 @@ class Visitor:
         path: str,
         body: bytes | str | None = None,
         headers: dict[str, str] | None = None,
-        timeout: float = 15,
+        timeout: float = LONG_SECONDS,
     ) -> Answer:
         """Send one request as it is."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
