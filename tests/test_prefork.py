@@ -80,9 +80,9 @@ class Supervised:
 
     def wait(self, seconds: float = 10) -> int:
         """Wait for the end and return the exit status; no worker may be left then."""
-        status = self.process.wait(seconds)
+        wait_until(lambda: self.process.poll() is not None, seconds, "the end of the supervisor")
         assert self.alive() == []
-        return status
+        return int(self.process.returncode)
 
     def cleanup(self) -> None:
         """Kill whatever is left."""
@@ -389,7 +389,7 @@ def test_successor_that_dies(pair: Supervised, behaviour: str) -> None:
 
 def test_successor_that_hangs(supervise: Supervise) -> None:
     """A successor that does not serve in time is killed; those who serve go on, and another SIGHUP works."""
-    supervised = supervise(2, start_seconds=1.0)
+    supervised = supervise(2, start_seconds=2.0)
     supervised.wait_for("all serve")
     before = supervised.alive()
     supervised.let_workers(HANG)

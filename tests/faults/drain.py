@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..conftest import Server
+from ..patience import LONG_SECONDS
 from ..support import memory_bytes
 from .swarm import Swarm
 
@@ -55,7 +56,7 @@ class LoadBalancer:
             self.answers.append((time.monotonic(), status))
 
     def _ask(self) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=LONG_SECONDS)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status
@@ -133,7 +134,7 @@ def served(folder: Path, *flags: str) -> Iterator[Server]:
     finally:
         if server.process.poll() is None:
             server.process.kill()
-            server.process.wait(10)
+            server.wait()
 
 
 def main() -> int:

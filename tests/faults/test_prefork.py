@@ -270,7 +270,7 @@ def test_sigint_to_the_group(serve: Serve) -> None:
     for pid in [server.pid, *children_of(server.pid)]:
         if os.getpgid(pid) == os.getpgid(server.pid):
             os.kill(pid, signal.SIGINT)
-    assert server.process.wait(15) == 0
+    assert server.wait() == 0
     assert_nothing_left(server)
 
 
@@ -306,7 +306,7 @@ def test_second_sigterm_hurries(serve: Serve, swarm: Swarm) -> None:
     os.kill(server.pid, signal.SIGTERM)
     server.wait_for_log("draining")
     os.kill(server.pid, signal.SIGTERM)
-    assert server.process.wait(30) == 0
+    assert server.wait() == 0
     assert_nothing_left(server)
 
 
@@ -372,7 +372,7 @@ def test_parent_is_killed(serve: Serve, swarm: Swarm, also: str) -> None:
     victims = {"nobody else": [], "redis": redis, "a child": others[:1], "all": [*redis, *others]}[also]
     for pid in [server.pid, *victims]:
         os.kill(pid, signal.SIGKILL)
-    server.process.wait(10)
+    server.wait()
     if also != "all":
         assert_nothing_left(server)
 
@@ -383,7 +383,7 @@ def test_start_after_a_crash(serve: Serve, swarm: Swarm) -> None:
     server.expected_log = KILLED_LOG
     for pid in [server.pid, *children_of(server.pid)]:
         os.kill(pid, signal.SIGKILL)
-    server.process.wait(10)
+    server.wait()
     server.start()
     members = join_each(swarm, server, 2)
     _check_all_hear_all(swarm, members)

@@ -124,7 +124,7 @@ def test_draining(serve: Callable[..., Server]) -> None:
         assert probe.at_end()
         assert ask_on(other, HEALTH) == (200, {"success": True, "data": {"status": "ok"}})
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(5) == 0
+        assert server.wait() == 0
 
 
 class LostBridge(LocalBridge):

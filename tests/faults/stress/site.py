@@ -128,7 +128,7 @@ class Site:
                 statuses.append(server.stop())
             except Exception:  # noqa: BLE001 - whatever it is, the others are to be ended too
                 server.process.kill()
-                statuses.append(server.process.wait(10))
+                statuses.append(server.wait())
         self.redis.kill()
         if self.mongo is not None:
             self.mongo.kill()
