@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from jpulse.store.mongo import MongoStore
 from jpulse.store.redis_notes import RedisNotes
 from jpulse.store.sqlite import SqliteStore
 
+from ..patience import Stopwatch
 from ..servers import mongo_server as mongo_server
 from ..servers import mongo_url as mongo_url
 from ..servers import shared_mongo as shared_mongo
@@ -48,13 +48,13 @@ def run_with(make: Callable[[], S], scenario: Callable[[S], Awaitable[T]]) -> T:
 
 async def refused(call: Awaitable[Any]) -> bool:
     """Wait for a call and tell whether the store was not available; either soon enough."""
-    begin = time.monotonic()
+    watch = Stopwatch()
     try:
         await call
     except StoreUnavailable:
         return True
     finally:
-        assert time.monotonic() - begin < PROMISE_SECONDS
+        assert not watch.is_over(PROMISE_SECONDS)
     return False
 
 

@@ -34,7 +34,7 @@ async def all_refused(store: NoteStore) -> bool:
     return all(await asyncio.gather(*(refused(call()) for call in calls * 10)))
 
 
-async def recover(store: NoteStore, seconds: float = 20) -> None:
+async def recover(store: NoteStore, seconds: float = 60) -> None:
     """Ask until Redis answers again."""
     async with asyncio.timeout(seconds):
         while await refused(store.list_notes()):
