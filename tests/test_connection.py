@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from .conftest import Server, wait_until
+from .patience import LONG_SECONDS, Stopwatch
 from .raw_client import BINARY, CLOSE, PING, PONG, TEXT, RawClient, client_frame
 from .support import memory_bytes, namespace_figures, sockets, statistics
 
@@ -128,7 +129,7 @@ def send_until_blocked(client: RawClient, most: int) -> tuple[int, bytes]:
             count += 1
         _, writable, _ = select.select([], [client.socket], [], 0.3)
         if not writable:
-            client.socket.settimeout(10)
+            client.socket.settimeout(LONG_SECONDS)
             return count, rest
         taken = client.socket.send(rest)
         sent, rest = sent + taken, rest[taken:]
@@ -636,7 +637,7 @@ def test_unusual_exceptions(serve: Callable[..., Server], what: str) -> None:
     server = serve(app="tests.apps.behaviours")
     server.expected_log = (" ERROR ", "Traceback")
     for how in ("sync", "async"):
-        with connect(server, "failing", timeout=3) as client:
+        with connect(server, "failing") as client:
             client.send_json({"what": what, "how": how})
             answer = client.read_json()
             assert answer["success"] is False
@@ -674,7 +675,7 @@ def test_debug_of_an_exception_that_cannot_be_shown(debugging: Server, how: str,
     with debugging.lent():
         debugging.expected_log = (" ERROR ", "Traceback")
         before = len(debugging.log)
-        with connect(debugging, "failing", timeout=3) as client:
+        with connect(debugging, "failing") as client:
             client.send_json({"what": what, "how": how})
             assert client.read_json()["code"] == 500
             client.send_json({"what": "nothing", "how": "async"})
@@ -817,12 +818,15 @@ def test_messages_over_the_rate(server: Server) -> None:
     """A burst of twice the rate is handled; each message beyond gets 429 and is counted as dropped."""
     dropped = statistics(server.port)["dropped"][WS + "echo"]
     with connect(server, "echo") as client:
+        began = time.monotonic()
         client.send(frames(*({"number": number} for number in range(110))))
         answers = [client.read_json() for _ in range(110)]
+        seconds = time.monotonic() - began
         handled = [answer["data"]["message"]["number"] for answer in answers if answer["success"]]
         refused = [answer for answer in answers if not answer["success"]]
-        # A segment that comes late may earn a message or two more.
-        assert 100 <= len(handled) <= 103
+        # Time that passes earns some more.
+        assert 100 <= len(handled) <= 101 + 50 * seconds
+        assert refused
         assert handled == sorted(handled)
         assert {answer["code"] for answer in refused} == {429}
         assert statistics(server.port)["dropped"][WS + "echo"] == dropped + len(refused)
@@ -833,10 +837,10 @@ def test_rate_recovers(server: Server) -> None:
     with connect(server, "strict") as client:
         client.send(frames(*({"number": number} for number in range(12))))
         assert [client.read_json()["success"] for _ in range(12)].count(True) >= 10
-        began = time.monotonic()
+        watch = Stopwatch()
         answers: list[bool] = []
         while True not in answers:
-            assert time.monotonic() - began < 5
+            assert not watch.is_over(5)
             select.select([], [], [], 0.05)
             client.send_json({"number": 99})
             answers.append(client.read_json()["success"])

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ from jpulse.handshake import read_plain
 from jpulse.streams import MAX_HEADER_BYTES
 
 from .conftest import Server, wait_until
+from .patience import LONG_SECONDS, Stopwatch
 from .raw_client import RawClient
 from .support import ask, make_certificate, refusal, sockets
 
@@ -55,7 +57,7 @@ class TwoWays:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something in the loop that serves."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(LONG_SECONDS)
 
     async def _start(self, folder: Path) -> None:
         config = Settings(
@@ -99,7 +101,7 @@ class TwoWays:
 
     def outcome(self, port: int, request: bytes) -> tuple[Any, ...]:
         """What becomes of a request: a status with its envelope, or a connection with what it is told."""
-        with RawClient(port, shake_hands=False, timeout=3) as client:
+        with RawClient(port, shake_hands=False) as client:
             client.send(request)
             try:
                 status, headers = client.read_head()
@@ -191,7 +193,7 @@ BROWSER = (
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(requests())
 @example(BROWSER + "\r\n")
 @example(BROWSER + "Cookie: jpulse_session={cookie}\r\n\r\n")
@@ -467,7 +469,7 @@ def test_answer_that_is_taken_during_a_drain(serve: Callable[..., Server], tmp_p
         server.process.terminate()
         server.wait_for_log("draining 0 connections")
         assert len(client.read_body(headers)) == 8_000_000
-    assert server.process.wait(20) == 0
+    assert server.wait() == 0
 
 
 def test_requests_that_wait_do_not_hold_a_drain(serve: Callable[..., Server]) -> None:
@@ -523,11 +525,13 @@ def hasty(serve_module: Callable[..., Server]) -> Server:
     return serve_module("--handshake-seconds", "0.8", app="tests.apps.behaviours")
 
 
-def seconds_until_closed(client: RawClient) -> float:
-    """How long the server keeps a connection open, and says nothing on it."""
-    began = time.monotonic()
-    assert client.at_end()
-    return time.monotonic() - began
+@contextmanager
+def shown_out_in_time() -> Iterator[None]:
+    """Check that a server with these limits ends what is done meanwhile, and not too soon."""
+    began, watch = time.monotonic(), Stopwatch()
+    yield
+    assert time.monotonic() - began > 0.7
+    assert watch.seconds < 5
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET", b"GET / HTTP/1.1\r\nHost: x\r\n"], ids=repr)
@@ -535,20 +539,20 @@ def test_slow_headers(hasty: Server, sent: bytes) -> None:
     """Who has not sent the headers in `handshake_seconds` is shown out, not before, and counted."""
     with hasty.lent():
         before = refusals(hasty.port).get("slow", 0)
-        with RawClient(hasty.port, shake_hands=False) as client:
+        with shown_out_in_time(), RawClient(hasty.port, shake_hands=False) as client:
             client.send(sent)
-            assert 0.7 < seconds_until_closed(client) < 5
+            assert client.at_end()
         assert refusals(hasty.port)["slow"] == before + 1
 
 
 def test_headers_byte_by_byte_that_never_end(hasty: Server) -> None:
     """Sending on and on, a byte now and then, wins no time."""
-    with hasty.lent(), RawClient(hasty.port, shake_hands=False) as client:
-        began = time.monotonic()
+    with hasty.lent(), shown_out_in_time(), RawClient(hasty.port, shake_hands=False) as client:
+        watch = Stopwatch()
         client.send(b"GET / HTTP/1.1\r\nX: ")
         while not select.select([client.socket], [], [], 0.05)[0]:
             client.send(b"x")
-            assert time.monotonic() - began < 5
+            assert not watch.is_over(5)
         assert client.at_end()
 
 
@@ -560,7 +564,7 @@ def test_time_between_requests(hasty: Server) -> None:
             client.send(page)
             client.read_body(client.read_head()[1])
             with RawClient(hasty.port, shake_hands=False) as slower:
-                seconds_until_closed(slower)
+                assert slower.at_end()
             client.send(page)
             assert client.read_head()[0] == 200
         connected.send_json({"number": 1})
@@ -577,14 +581,14 @@ def test_tls_that_never_begins(serve: Callable[..., Server], tmp_path: Path) -> 
         app="tests.apps.behaviours",
     )
     context = ssl.create_default_context(cafile=str(certificate))
-    with RawClient(server.port, shake_hands=False) as silent:
-        assert 0.7 < seconds_until_closed(silent) < 5
-    with RawClient(server.port, shake_hands=False) as half:
+    with shown_out_in_time(), RawClient(server.port, shake_hands=False) as silent:
+        assert silent.at_end()
+    with shown_out_in_time(), RawClient(server.port, shake_hands=False) as half:
         half.send(b"\x16\x03\x01\x02\x00\x01")
-        assert seconds_until_closed(half) < 5
-    with RawClient(server.port, tls=context, shake_hands=False) as secure:
+        assert half.at_end()
+    with shown_out_in_time(), RawClient(server.port, tls=context, shake_hands=False) as secure:
         secure.send(b"GET / HTTP/1.1\r\n")
-        assert seconds_until_closed(secure) < 5
+        assert secure.at_end()
     with RawClient(server.port, WS + "echo", tls=context) as client:
         client.send_json({"number": 1})
         assert client.read_data("echo")["message"]["number"] == 1
@@ -732,7 +736,7 @@ def test_overload(serve: Callable[..., Server]) -> None:
     server = serve("--max-loop-lag-seconds", "0.1", app="tests.apps.burning")
     server.expected_log = ("overloaded",)
     with RawClient(server.port, WS + "burn") as client:
-        client.send_json({"seconds": 2.5})
+        client.send_json({"seconds": 120})
         client.read_data("burned")
         wait_until(lambda: ask(server.port, WS + "burn", upgrade=True)[0] == 503)
         answer = ask(server.port, WS + "burn", upgrade=True)
@@ -742,6 +746,7 @@ def test_overload(serve: Callable[..., Server]) -> None:
         assert (ready[0], json.loads(ready[2])["data"]["load"]) == (503, "the event loop is late")
         client.send_json({"seconds": 0})
         assert client.read_data("burned")["seconds"] == 0
+        assert "not overloaded any more" not in server.log
         wait_until(lambda: ask(server.port, WS + "burn", upgrade=True)[0] == 101)
         assert ask(server.port, "/readyz")[0] == 200
     assert refusals(server.port)["overload"] >= 2
@@ -760,6 +765,18 @@ def cpu_seconds(pid: int) -> float:
     return own + sum(cpu_seconds(int(child)) for child in children)
 
 
+def rests(pid: int) -> bool:
+    """Look for half a second whether a server uses less than a tenth of a CPU."""
+    before = cpu_seconds(pid)
+    time.sleep(0.5)
+    return cpu_seconds(pid) - before < 0.05
+
+
+def with_answers(clients: list[RawClient]) -> list[socket.socket]:
+    """The sockets on which something has come."""
+    return select.select([each.socket for each in clients], [], [], 0)[0]
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_descriptors_run_out(serve: Callable[..., Server], processes: int) -> None:
     """Without descriptors nobody is accepted, who is in stays, CPU is not burnt, and later all come in."""
@@ -771,17 +788,15 @@ def test_descriptors_run_out(serve: Callable[..., Server], processes: int) -> No
     for each in crowd:
         each.send(each.handshake_request(WS + "echo"))
     server.wait_for_log("file descriptors are scarce")
-    used = cpu_seconds(server.pid)
-    began = time.monotonic()
-    while time.monotonic() - began < 1.5:
-        first.send_json({"number": 1})
-        assert first.read_data("echo")["message"]["number"] == 1
-        time.sleep(0.05)
-    assert cpu_seconds(server.pid) - used < 0.75
+    for number in range(20):
+        first.send_json({"number": number})
+        assert first.read_data("echo")["message"]["number"] == number
+    wait_until(lambda: len(with_answers(crowd)) >= 40 * processes)
+    wait_until(lambda: rests(server.pid), what="the server to rest")
     assert server.log.count("file descriptors are scarce") <= processes
     # Those who wait are let in as soon as others have gone, whoever was first.
-    ready = select.select([each.socket for each in crowd], [], [], 0)[0]
-    assert 40 * processes <= len(ready) < 100 * processes
+    ready = with_answers(crowd)
+    assert len(ready) < 100 * processes
     for each in crowd:
         if each.socket in ready:
             each.reset()

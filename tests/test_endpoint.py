@@ -42,7 +42,7 @@ def connected(client: RawClient) -> dict[str, Any]:
 
 def client_id(server: Server, query: str) -> str:
     """The client id that a query gets."""
-    with RawClient(server.port, WS + "echo" + query, timeout=3) as client:
+    with RawClient(server.port, WS + "echo" + query) as client:
         return str(connected(client)["clientId"])
 
 

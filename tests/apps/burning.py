@@ -12,7 +12,7 @@ CALL_SECONDS = 0.3
 
 
 class Burn(NamespaceHandler):
-    """Burns the CPU for `seconds`, beside everything else."""
+    """Burns the CPU for `seconds`, beside everything else; the next message ends that."""
 
     path = "/api/1/ws/burn"
 
@@ -22,6 +22,8 @@ class Burn(NamespaceHandler):
     def on_message(self, conn: Connection) -> None:
         """Begin, and answer at once."""
         seconds = conn.message["seconds"]
+        for before in self._burning:
+            before.cancel()
         task = asyncio.ensure_future(_burn(seconds))
         self._burning.add(task)
         task.add_done_callback(self._burning.discard)
