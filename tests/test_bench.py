@@ -101,7 +101,7 @@ def test_interrupted(cache: Path, number: signal.Signals) -> None:
         wait_until(lambda: _runs(process.pid, load), 20, "the load generator")
         everyone = family(process.pid)
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert process.returncode == 130
     assert len(everyone) == 3
     assert [pid for pid in everyone if is_alive(pid)] == []

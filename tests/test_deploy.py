@@ -92,7 +92,7 @@ def test_health_check(server: Server) -> None:
     def status(port: int) -> int:
         environ = {**os.environ, **image_environ(), "JPULSE_PORT": str(port)}
         return subprocess.run(
-            [sys.executable, *command], env=environ, capture_output=True, check=False, timeout=20
+            [sys.executable, *command], env=environ, capture_output=True, check=False, timeout=60
         ).returncode
 
     assert status(server.port) == 0
@@ -172,11 +172,11 @@ def nginx(folder: Path, jpulse_port: int) -> Iterator[int]:
         [program, "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
     )
     try:
-        wait_until((folder / "pid").exists, 10, f"nginx: {folder / 'error.log'}")
+        wait_until((folder / "pid").exists, 60, f"nginx: {folder / 'error.log'}")
         yield port
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def page_of(port: int) -> dict[str, str]:

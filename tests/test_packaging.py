@@ -103,13 +103,13 @@ def serving(target: Path, cwd: Path, *flags: str) -> Iterator[str]:
             stderr=output,
         )
     try:
-        wait_until(lambda: "serves http" in log.read_text() or process.poll() is not None, 20)
+        wait_until(lambda: "serves http" in log.read_text() or process.poll() is not None, 60)
         found = re.search(r"serves (http://\S+)/", log.read_text())
         assert found, log.read_text()
         yield found[1]
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def fetch(address: str) -> str:

@@ -311,7 +311,7 @@ def test_server_without_a_program(tmp_path: Path) -> None:
         env={"PATH": str(tmp_path), "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     assert done.returncode == 1
     assert done.stderr == f"jpulse: {private_redis.MISSING}\n"

@@ -27,7 +27,7 @@ ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT)}
 def new(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a folder."""
     command = [sys.executable, str(ROOT / "run.py"), "new", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_new_project(tmp_path: Path) -> None:

@@ -578,7 +578,7 @@ def run(*argv: str, cwd: Path, environ: Mapping[str, str] | None = None) -> subp
         env={**inherited, "COLUMNS": "100", **(environ or {})},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 

@@ -259,7 +259,7 @@ def import_one(folder: Path, module: str, cwd: Path) -> dict[str, Any]:
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert (result.returncode, result.stderr) == (0, "")

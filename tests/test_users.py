@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, redirect_stderr, redirect_stdout
 from io import StringIO
@@ -21,6 +20,7 @@ import pytest
 from handlers.__main__ import main
 
 from .conftest import ADMIN_PASSWORD, ROOT, Server, wait_until
+from .patience import LONG_SECONDS, Stopwatch
 from .visitor import LOGIN, Visitor, data_dir
 
 PASSWORD = "anns password"
@@ -47,7 +47,7 @@ class Office:
             text=True,
             start_new_session=True,
             check=False,
-            timeout=30,
+            timeout=60,
         )
 
     def call(self, *words: str, password: str = PASSWORD) -> Done:
@@ -217,14 +217,14 @@ def test_usage(office: Office, words: tuple[str, ...]) -> None:
 def test_other_commands(office: Office) -> None:
     """Another word than user is answered with one line that says what there is, and exit status 2."""
     command = [*RUN[:2], "users", "list", "--data-dir", str(office.folder)]
-    done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=False, timeout=60)
     one_line(done, 2, "users", "user list")
 
 
 def test_roles_without_a_command() -> None:
     """--roles without a command is a mistake, not a server."""
     command = [*RUN[:2], "--roles", "user", "--port", "0"]
-    done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=False, timeout=60)
     one_line(done, 2, "--roles")
 
 
@@ -252,7 +252,7 @@ def test_same_user_at_once(office: Office) -> None:
         subprocess.Popen(each, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for each in commands
     ]
-    outputs = [each.communicate(timeout=30) for each in running]
+    outputs = [each.communicate(timeout=60) for each in running]
     assert sorted(each.returncode for each in running) == [0, 1]
     assert b"".join(err for _, err in outputs).count(b"taken") == 1
 
@@ -289,9 +289,9 @@ class Terminal:
 
     def wait_for(self, pattern: str) -> None:
         """Read until something is shown."""
-        deadline = time.monotonic() + 10
+        watch = Stopwatch()
         while not re.search(pattern, self.shown):
-            assert time.monotonic() < deadline, self.shown
+            assert not watch.is_over(10), self.shown
             assert self._read(), self.shown
 
     def _read(self) -> bool:
@@ -311,10 +311,10 @@ class Terminal:
 
     def end(self, seconds: float = 10) -> int:
         """Read the rest and return the exit status."""
-        deadline = time.monotonic() + seconds
+        watch = Stopwatch()
         while self._read():
-            assert time.monotonic() < deadline, f"it goes on: {self.shown}"
-        return self.process.wait(seconds)
+            assert not watch.is_over(seconds), f"it goes on: {self.shown}"
+        return self.process.wait(LONG_SECONDS)
 
 
 def test_password_is_asked_for_twice(office: Office) -> None:
@@ -476,7 +476,7 @@ def test_first_start_with_a_bad_password(tmp_path: Path, password: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=60,
     )
     error = one_line(done, 2, "JPULSE_ADMIN_PASSWORD")
     assert password not in error

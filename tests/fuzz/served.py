@@ -24,7 +24,7 @@ ANSWER_SECONDS = 0.05
 #: Long enough for the server to notice.
 HALT_SECONDS = 0.003
 #: When nothing more is sent, the server ends the connection by then.
-END_SECONDS = 5.0
+END_SECONDS = 60.0
 
 HANDSHAKE = (
     b"GET /api/1/ws/%b HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

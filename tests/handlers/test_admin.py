@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from html import unescape
@@ -322,7 +321,7 @@ def test_drain(serve: Callable[..., Server]) -> None:
         answer = boss.submit("/admin/drain", {"instance": found[1]})
         assert (answer.status, answer.headers["location"]) == (303, f"{STATS}?done=drained")
         assert client.read_close()[0] == 1012
-    assert server.process.wait(10) == 0
+    assert server.wait() == 0
     server.wait_for_log(f"admin drained process {found[1]}")
 
 
@@ -394,10 +393,10 @@ def test_one_timer_for_all_viewers(boss: Visitor) -> None:
     try:
         for viewer in viewers:
             details(viewer)
-        begin = time.monotonic()
         rounds = [[viewer.read_data("update")["stats"]["uptime"] for viewer in viewers] for _ in range(3)]
         assert all(len(set(each)) == 1 for each in rounds)
-        assert time.monotonic() - begin > 1.5 * admin.UPDATE_SECONDS
+        # The first or the last may have come late.
+        assert rounds[-1][0] - rounds[0][0] > admin.UPDATE_SECONDS
     finally:
         for viewer in viewers:
             viewer.socket.close()

@@ -17,6 +17,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import pytest
 
 from ..conftest import ADMIN_PASSWORD, Server
+from ..patience import Stopwatch
 from ..raw_client import RawClient
 from ..support import make_certificate
 from ..visitor import LOGIN, SESSION_COOKIE, Visitor, data_dir, manage
@@ -146,7 +147,7 @@ def test_cookie_under_tls(serve: Callable[..., Server], tmp_path: Path) -> None:
     context = ssl.create_default_context(cafile=str(certificate))
 
     def post(path: str, headers: dict[str, str]) -> list[str]:
-        connection = http.client.HTTPSConnection("localhost", server.port, context=context, timeout=10)
+        connection = http.client.HTTPSConnection("localhost", server.port, context=context, timeout=60)
         connection.request("POST", path, json.dumps(ADMIN), {"Content-Type": "application/json", **headers})
         response = connection.getresponse()
         assert (response.status, response.read()[:15]) == (200, b'{"success":true')
@@ -216,8 +217,8 @@ def test_changed_cookie(member: Visitor) -> None:
 
 @pytest.fixture(scope="module")
 def short(serve_module: Callable[..., Server]) -> Server:
-    """A server whose sessions last a second."""
-    return serve_module("--session-seconds", "1")
+    """A server whose sessions last two seconds."""
+    return serve_module("--session-seconds", "2")
 
 
 def test_sliding_and_expired_cookies(short: Server) -> None:
@@ -228,16 +229,16 @@ def test_sliding_and_expired_cookies(short: Server) -> None:
         cookie = visitor.jar[SESSION_COOKIE]
         begin = time.monotonic()
         renewed = []
-        while time.monotonic() < begin + 1.5:
+        while time.monotonic() < begin + 2.5:
             answer = visitor.get(STATUS)
             assert answer.data["user"] is not None
             renewed += answer.cookies
             time.sleep(0.05)
         assert renewed
-        assert all(attributes(each)[1]["max-age"] == "1" for each in renewed)
+        assert all(attributes(each)[1]["max-age"] == "2" for each in renewed)
         assert {each.split(";")[0] for each in renewed} == {f"{SESSION_COOKIE}={cookie}"}
         # What matters is the time that passes, so there is nothing else to wait for.
-        time.sleep(1.1)
+        time.sleep(2.1)
         visitor.jar[SESSION_COOKIE] = cookie
         assert visitor.user is None
 
@@ -627,14 +628,14 @@ def test_content_type_with_charset(visitor: Visitor) -> None:
 
 def test_passwords_of_1_mb(visitor: Visitor) -> None:
     """A password of 1 MB is refused at once, by REST with 413 and on the page, and the server goes on."""
-    begin = time.monotonic()
+    watch = Stopwatch()
     answer = visitor.post(LOGIN, {"username": "admin", "password": "x" * 1_000_000})
     assert (answer.status, bool(answer.error)) == (413, True)
     answer = visitor.submit(PAGE, {"username": "admin", "password": "x" * 1_000_000})
     assert answer.status == 400
     assert "72" in answer.text
     assert "xxxxxxxxxx" not in answer.text
-    assert time.monotonic() - begin < 5
+    assert watch.seconds < 5
     answer = visitor.post(LOGIN, {"username": "admin", "password": "x" * 73})
     assert (answer.status, "password" in answer.error, "72" in answer.error) == (400, True, True)
 
