@@ -15,6 +15,8 @@ from redis.exceptions import ResponseError
 
 from jpulse.bridge.link import Link, command, publish_command
 
+from ..patience import LONG_SECONDS
+
 Writer = asyncio.StreamWriter
 
 
@@ -69,10 +71,10 @@ Scenario = Callable[[Link, Answers, list[Any]], Awaitable[None]]
 
 
 def run(scenario: Scenario, *, chokes: bool = False) -> None:
-    """Run a test with a link, in ten seconds at most; `chokes` if replies cannot be taken."""
+    """Run a test with a link, in a minute at most; `chokes` if replies cannot be taken."""
 
     async def main() -> None:
-        async with asyncio.timeout(10), linked(chokes) as (link, answers, replies):
+        async with asyncio.timeout(LONG_SECONDS), linked(chokes) as (link, answers, replies):
             await scenario(link, answers, replies)
 
     asyncio.run(main())

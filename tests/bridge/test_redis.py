@@ -31,6 +31,7 @@ from jpulse.bridge.base import (
 from jpulse.bridge.redis import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, RedisBridge, retry_seconds
 from jpulse.errors import SettingsError, StartError
 
+from ..patience import LONG_SECONDS, Stopwatch
 from ..servers import RedisServer, free_port, redis_client
 
 CHAT = namespace_topic("/api/1/ws/chat")
@@ -118,10 +119,10 @@ def impatient(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10, what: str = "the condition") -> None:
-    """Wait until something is true; fail when it takes too long."""
-    deadline = monotonic() + seconds
+    """Wait until something is true; fail when it takes too long by a stopwatch."""
+    watch = Stopwatch()
     while not condition():
-        assert monotonic() < deadline, f"waited {seconds} s in vain for {what}"
+        assert not watch.is_over(seconds), f"waited {seconds} s in vain for {what}"
         await asyncio.sleep(0.005)
 
 
@@ -144,10 +145,10 @@ async def ends(
 
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a test in a loop of its own, in a minute at most; no task may be left."""
+    """Run a test in a loop of its own, in three minutes at most; no task may be left."""
 
     async def main() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(3 * LONG_SECONDS):
             await scenario()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left
@@ -167,7 +168,7 @@ def channel(prefix: str, topic: str) -> str:
 
 def publish(url: str, name: str, *data: bytes) -> None:
     """Send bytes over a channel as any program could."""
-    with redis.Redis.from_url(url, socket_timeout=2) as client:
+    with redis.Redis.from_url(url, socket_timeout=LONG_SECONDS) as client:
         for each in data:
             client.publish(name, each)
 
@@ -608,17 +609,19 @@ def test_queue_of_nothing(redis_server: RedisServer, prefix: str, quick: None) -
     run(scenario)
 
 
-def test_queue_has_a_limit_in_seconds(redis_server: RedisServer, prefix: str, quick: None) -> None:
+def test_queue_has_a_limit_in_seconds(
+    redis_server: RedisServer, prefix: str, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What has waited for longer than `max_queue_seconds` is lost and counted; what is younger crosses."""
 
     async def scenario() -> None:
-        async with ends(redis_server.url, prefix, 2, max_queue_seconds=1.0) as (a, b):
+        async with ends(redis_server.url, prefix, 2, max_queue_seconds=100.0) as (a, b):
             a.ear.known = b.ear.known = 1
             redis_server.kill()
             await a.is_(DOWN)
             await b.is_(DOWN)
             a.say(*numbered(10, "old "))
-            await asyncio.sleep(1.1)
+            monkeypatch.setattr(redis_bridge, "monotonic", lambda: monotonic() + 101)
             a.say(*numbered(10, "young "))
             await on_thread(redis_server.start)
             await b.hears_all(*numbered(10, "young "))
@@ -654,7 +657,7 @@ def test_attend_while_down(redis_server: RedisServer, prefix: str, quick: None) 
             redis_server.kill()
             await b.is_(DOWN)
             await a.is_(DOWN)
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(LONG_SECONDS / 4):
                 await b.bridge.attend(CHAT)
             assert not b.bridge.hears(CHAT)
             a.say(b"x", topic=CHAT)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+from ..patience import LONG_SECONDS, Stopwatch
 from ..raw_client import CLOSE, PING, PONG, TEXT, RawClient, client_frame, taken_frames
 
 RELAY = "/api/1/ws/relay"
@@ -40,7 +41,7 @@ class Member:
         self.connections = 0
         #: How many messages it said; each carries its number, beginning with 0.
         self.said = 0
-        #: What it heard from each sender: number and time, in the order of arrival.
+        #: What it heard from each sender: number and the swarm's time, in the order of arrival.
         self.heard: dict[str, list[tuple[int, float]]] = {}
         #: Everything else that it was sent.
         self.told: list[dict[str, Any]] = []
@@ -66,13 +67,13 @@ class Member:
 
     def say(self, kind: str = "say", **fields: Any) -> None:
         """Say the next number."""
-        self._swarm.said_at[self.name, self.said] = time.monotonic()
+        self._swarm.said_at[self.name, self.said] = self._swarm.now()
         self.send({"type": kind, "sender": self.name, "number": self.said, **fields})
         self.said += 1
 
     def flood(self, count: int, size: int) -> None:
         """Let the server say the next `count` numbers at once, each with `size` bytes."""
-        now = time.monotonic()
+        now = self._swarm.now()
         for number in range(self.said, self.said + count):
             self._swarm.said_at[self.name, number] = now
         self.send({"type": "flood", "sender": self.name, "number": self.said, "count": count, "size": size})
@@ -122,7 +123,7 @@ class Member:
         data = envelope.get("data", envelope)
         kind = data.get("type")
         if kind == "said":
-            self.heard.setdefault(data["sender"], []).append((data["number"], time.monotonic()))
+            self.heard.setdefault(data["sender"], []).append((data["number"], self._swarm.now()))
             self._swarm.deliveries += 1
             return
         self.told.append(data)
@@ -154,6 +155,8 @@ class Swarm:
         self.said_at: dict[tuple[str, int], float] = {}
         #: Messages that any member heard.
         self.deliveries = 0
+        #: Seconds that it did not live, up to the last turn's end, which was at `_turned`.
+        self._apart, self._turned = 0.0, time.monotonic()
         self._talkers: list[Member] = []
         self._talk_every = 0.0
         self._next_talk = 0.0
@@ -172,7 +175,7 @@ class Swarm:
         member.client_id, member.returns = client_id, returns
         self.members.append(member)
         member.connect()
-        self.run_until(lambda: self._knows(member), 10, "the first frames")
+        self.run_until(lambda: self._knows(member), LONG_SECONDS, "the first frames")
         return member
 
     def join_many(self, port: int, count: int, *, returns: bool = False) -> list[Member]:
@@ -190,11 +193,17 @@ class Swarm:
 
     def turn(self, seconds: float = 0.02) -> None:
         """Read what has come, or wait for it, and let talk and come back those whose time it is."""
+        self._apart += time.monotonic() - self._turned
         self._talk()
         for key, _ in self.selector.select(seconds):
             if key.data.socket is key.fileobj:
                 key.data.read()
         self._bring_back()
+        self._turned = time.monotonic()
+
+    def now(self) -> float:
+        """The time, less that in which the swarm did not live and nobody could hear anything."""
+        return time.monotonic() - self._apart
 
     def run_for(self, seconds: float) -> None:
         """Live for some time."""
@@ -203,10 +212,10 @@ class Swarm:
             self.turn()
 
     def run_until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
-        """Live until something is true; fail when it takes too long."""
-        deadline = time.monotonic() + seconds
+        """Live until something is true; fail when it takes too long by a stopwatch."""
+        watch = Stopwatch()
         while not condition():
-            assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
+            assert not watch.is_over(seconds), f"waited {seconds} s in vain for {what}"
             self.turn()
 
     def run_until_heard(

@@ -65,10 +65,10 @@ def test_excluded_client(cluster: Cluster, redis_url: str, swarm: Swarm) -> None
     assert [member.numbers(left_out[0]) for member in others] == [[0, 1], [0, 1]]
 
 
-def wait_until_counted(port: int, clients: int) -> None:
+def wait_until_counted(port: int, clients: int, path: str = RELAY) -> None:
     """Wait until a process knows of the clients of all; the last to come is the last to be told of."""
     wait_until(
-        lambda: in_namespace(figures(port), RELAY)["clientCount"] == clients, GOSSIP_SECONDS, "all clients"
+        lambda: in_namespace(figures(port), path)["clientCount"] == clients, GOSSIP_SECONDS, "all clients"
     )
 
 
@@ -207,6 +207,7 @@ def test_somebody_who_leaves_is_counted_no_more(cluster: Cluster, redis_url: str
     """`user-left` in another process counts those who are left in all of them."""
     a, b = cluster(2, redis_url)
     with RawClient(b.port, EMOJI) as stays:
+        wait_until_counted(a.port, 1, EMOJI)
         leaves = RawClient(a.port, EMOJI)
         assert leaves.read_data("welcome")["userCount"] == 2
         leaves.reset()
@@ -285,7 +286,7 @@ def test_a_client_id_in_use_elsewhere(cluster: Cluster, redis_url: str, swarm: S
     other.sign_in()
     client_id = new_client_id()
     swarm.join(a.port, client_id=client_id, headers=owner.cookie_header())
-    swarm.run_for(0.5)
+    wait_until_counted(b.port, 1)
     assert swarm.join(b.port, client_id=client_id).client_id != client_id
     assert swarm.join(b.port, client_id=client_id, headers=other.cookie_header()).client_id != client_id
     assert swarm.join(b.port, client_id=client_id, headers=owner.cookie_header()).client_id == client_id
@@ -297,11 +298,11 @@ def test_a_guests_client_id_in_use_elsewhere(cluster: Cluster, redis_url: str, s
     visitor = Visitor(b.port)
     visitor.sign_in()
     guest = swarm.join(a.port)
-    swarm.run_for(0.5)
+    wait_until_counted(b.port, 1)
     headers = visitor.cookie_header()
     assert swarm.join(b.port, client_id=guest.client_id, headers=headers).client_id != guest.client_id
     guest.close()
-    swarm.run_for(0.5)
+    wait_until_counted(b.port, 1)
     assert swarm.join(b.port, client_id=guest.client_id, headers=headers).client_id == guest.client_id
 
 

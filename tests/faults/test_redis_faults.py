@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ class Ordeal:
         self._swarm.run_for(seconds)
         self.ready = self._readiness()
         lift()
-        self._await_all(time.monotonic())
+        self._await_all(self._swarm.now())
         self._swarm.talk((), 1)
         self._hear_the_last()
         self._check()
@@ -75,7 +74,7 @@ class Ordeal:
             return all(self._heard_since(lifted, *pair) for pair in self._pairs(across=True))
 
         self._swarm.run_until(all_heard, BACK_SECONDS, "everybody to hear everybody")
-        self.back_seconds = time.monotonic() - lifted
+        self.back_seconds = self._swarm.now() - lifted
 
     def _heard_since(self, moment: float, speaker: Member, listener: Member) -> bool:
         heard = listener.heard.get(speaker.name, [])
@@ -324,7 +323,7 @@ def test_redis_refuses_the_password(redis_server: RedisServer, tmp_path: Path, p
     url = redis_server.url.replace("//", "//:wrong-password@")
     command = [sys.executable, str(ROOT / "run.py"), "--redis-url", url, "--processes", processes]
     flags = ("--port", "0", "--data-dir", str(tmp_path / "data"))
-    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode in (1, 2)
     assert [line for line in done.stderr.splitlines() if line.startswith("jpulse: redis_url: ")]
     assert "Traceback" not in done.stderr
