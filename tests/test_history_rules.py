@@ -394,6 +394,15 @@ def test_closed_for_a_reason() -> None:
     assert found([*talk(), Stalled(CID, 5, 8), *go(CID, TWO, 9, TOLD, 1013)]) == []
 
 
+def test_held_up_for_too_long_to_answer_a_ping() -> None:
+    """Clients or a process that were held up just before are a reason for 4408, long before they are none."""
+    silent = [*talk(), *go(CID, TWO, 19, TOLD, 4408)]
+    for when, rules in ((16.0, []), (9.0, ["expelled"])):
+        assert found([*silent, Slept(when + 0.6, when)]) == rules
+        assert found([*silent, Late(TWO, when + 0.6, when)]) == rules
+    assert found([*silent, Late(ONE, 16.6, 16), Slept(16.3, 16)]) == ["expelled"]
+
+
 def test_cut_while_closing() -> None:
     """Who reads too slowly to come to the close frame is cut, in the namespace of such clients alone."""
     for path, rules in ((CROWD, []), (SQUARE, ["expelled"])):

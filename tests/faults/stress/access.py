@@ -21,6 +21,9 @@ from .windows import (
 SESSION_SECONDS, ALLOWANCE_SECONDS = 1.0, 0.5
 #: The heartbeat's settings of the run, which a silent client may outlive by a tick and what a machine adds.
 PING_SECONDS, PONG_SECONDS, TICK_SECONDS = 5.0, 2.0, 2.0
+#: Of the two seconds for a pong the heartbeat's sweeps may take one; who was held up for half of the
+#: other may have come late.
+HELD_UP_SECONDS = 0.5
 #: A setting of the run: what clients have to answer a close frame.
 CLOSE_SECONDS = 2.0
 #: A loop that was late in three of four measurements, half a second or more each, may be so still.
@@ -122,7 +125,7 @@ def expelled(history: History) -> Found:
         if visit.refused is not None:
             why = _why_wrongly_refused(history, windows, visit)
         elif visit.ended is not None and visit.opened is not None:
-            why = _why_wrongly_closed(history, visit)
+            why = _why_wrongly_closed(history, windows, visit)
         if why:
             at = visit.ended.at if visit.ended else visit.tried.at
             pids = (visit.opened.pid,) if visit.opened else ()
@@ -178,7 +181,7 @@ def _certainly_may_enter(history: History, visit: Visit, since: float, until: fl
     return visit.path == MEMBERS or (bool(roles) and roles[-1].what == "promoted" and roles[-1].done < since)
 
 
-def _why_wrongly_closed(history: History, visit: Visit) -> str:
+def _why_wrongly_closed(history: History, windows: Windows, visit: Visit) -> str:
     assert visit.ended is not None
     assert visit.opened is not None
     code, at = visit.ended.code, visit.ended.at
@@ -192,9 +195,11 @@ def _why_wrongly_closed(history: History, visit: Visit) -> str:
             right = process.ended < at + 1 or (visit.path == CROWD and _was_cut(history, visit))
         case 1012:
             right = process.ended < inf
-        case 1013 | 4408:
-            # Pings wait behind what such a client has not read.
+        case 1013:
             right = visit.path == CROWD
+        case 4408:
+            # Pings wait behind what such a client has not read.
+            right = visit.path == CROWD or _may_have_been_silent(history, windows, process, at)
         case 4401:
             right = _may_have_ended(history, visit, at)
         case 4403:
@@ -202,6 +207,13 @@ def _why_wrongly_closed(history: History, visit: Visit) -> str:
         case _:
             right = False
     return "" if right else f"was closed with {code} for no reason"
+
+
+def _may_have_been_silent(history: History, windows: Windows, process: Process, at: float) -> bool:
+    """Tell whether the clients, or the process that waited for their pongs, were held up before a close."""
+    since = at - PING_SECONDS - PONG_SECONDS
+    slept = sum(max(0.0, min(each.at, at) - max(each.since, since)) for each in history.sleeps)
+    return slept + windows.paused(process.pid, since, at) >= HELD_UP_SECONDS
 
 
 def _was_cut(history: History, visit: Visit) -> bool:

@@ -149,9 +149,10 @@ def _shown(value: object, begin: float) -> str:
 
 
 def context(history: History, violation: Violation) -> list[Event]:
-    """The faults, and what the bridges of the processes went through, near a violation."""
+    """The faults, what held up the clients, and what the processes went through, near a violation."""
     since, until = violation.at - CONTEXT_SECONDS, violation.at + CONTEXT_SECONDS
     found: list[Event] = [each for each in history.faults if each.at < until and each.recovered > since]
+    found += [each for each in history.sleeps if since < each.at < until]
     for pid in violation.pids:
         process = history.processes.get(pid)
         if process is not None:
