@@ -34,6 +34,19 @@ class Daemon:
         """Start the process and wait until it answers."""
         raise NotImplementedError
 
+    def _answers(self) -> bool:
+        raise NotImplementedError
+
+    def _wait_until_it_answers(self, log: Path) -> None:
+        """Wait for it; who does not come is ended, since whoever asked for it cannot."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._process.kill()
+                told = log.read_text(encoding="utf-8")[-4000:] if log.exists() else "no log"
+                raise AssertionError(f"{type(self).__name__} does not answer:\n{told}")
+            time.sleep(0.02)
+
     @property
     def pid(self) -> int:
         """The process id."""
@@ -95,11 +108,7 @@ class MongoServer(Daemon):
             ],
             stdout=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            log = (self._folder / "mongod.log").read_text(encoding="utf-8")[-4000:]
-            assert self._process.poll() is None, f"mongod has ended:\n{log}"
-            assert time.monotonic() < deadline, f"mongod does not answer:\n{log}"
+        self._wait_until_it_answers(self._folder / "mongod.log")
 
     def _answers(self) -> bool:
         with client(self.url, serverSelectionTimeoutMS=500) as mongo:
@@ -134,11 +143,7 @@ class RedisServer(Daemon):
                 *("--save", "", "--appendonly", "no", "--dir", self._folder, "--logfile", log),
             ]
         )
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            assert self._process.poll() is None, f"redis has ended:\n{log.read_text(encoding='utf-8')}"
-            assert time.monotonic() < deadline, f"redis does not answer:\n{log.read_text(encoding='utf-8')}"
-            time.sleep(0.02)
+        self._wait_until_it_answers(log)
 
     def _answers(self) -> bool:
         with self.client() as connection:

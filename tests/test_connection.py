@@ -789,8 +789,9 @@ def assert_cut_or_told(client: RawClient) -> None:
         client.socket.close()
 
 
-def test_slow_client_is_told_why(server: Server) -> None:
+def test_slow_client_is_told_why(serve: Callable[..., Server]) -> None:
     """A client that begins to read right after its outbox overflowed reads close code 1013."""
+    server = serve("--close-seconds", "60", app="tests.apps.behaviours")
     # A buffer smaller than loopback's segments loses some of them, and TCP then pauses for seconds.
     with connect(server, "flood", receive_buffer=256 * 1024) as client:
         client.send_json({"count": 4000, "size": 4096})

@@ -107,8 +107,12 @@ def prefix() -> str:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the bridge find out within a second what is lost, and try again soon."""
-    monkeypatch.setattr(redis_bridge, "CANARY_SECONDS", 0.5)
+    """
+    Let the bridge find out within two seconds what is lost, and try again soon.
+
+    In less a busy machine, which answers late, would be taken for one that does not.
+    """
+    monkeypatch.setattr(redis_bridge, "CANARY_SECONDS", 1.0)
     monkeypatch.setattr(redis_bridge, "LAST_RETRY_SECONDS", 0.2)
 
 

@@ -25,7 +25,7 @@ from ..processes import children_of, is_alive
 WORKERS = 2
 FLAGS = (
     *("--processes", "1", "--ping-interval", "5", "--pong-timeout", "2"),
-    *("--drain-seconds", "2", "--close-seconds", "2"),
+    *("--drain-seconds", "2", "--close-seconds", "2", "--max-loop-lag-seconds", "0.5"),
 )
 #: What may be logged at ERROR.
 EXPECTED_ERRORS = (
