@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from ..patience import LONG_SECONDS, Stopwatch
 from ..raw_client import CLOSE, PING, PONG, TEXT, RawClient, client_frame, taken_frames
 
@@ -113,7 +115,7 @@ class Member:
 
     def _on_frame(self, opcode: int, payload: bytes) -> None:
         if opcode == TEXT:
-            self._on_message(json.loads(payload))
+            self._on_message(msgspec.json.decode(payload))
         elif opcode == PING and self.socket is not None:
             self.socket.sendall(client_frame(payload, PONG))
         elif opcode == CLOSE:
