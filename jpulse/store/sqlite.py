@@ -196,10 +196,16 @@ class SqliteStore(Store):
         return result
 
     async def _transact(self, work: Callable[[sqlite3.Connection], T], synced: bool) -> T:
+        given_up_at = time.monotonic() + TIMEOUT_SECONDS
+
         def transact(connection: sqlite3.Connection) -> T:
             self._need_same_file()
             with _synced(connection, synced), _transaction(connection):
-                return work(connection)
+                done = work(connection)
+                # Whoever asked has been told by now that it did not happen.
+                if time.monotonic() > given_up_at:
+                    raise StoreUnavailable("the database is too busy; try again in a moment")
+                return done
 
         return await _open_lane(self._writer).run(transact)
 

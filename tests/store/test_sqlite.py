@@ -240,6 +240,24 @@ def test_locked_while_running(path: Path) -> None:
     run_on(path, scenario)
 
 
+def test_lock_that_outlasts_patience(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was refused because it took too long does not happen when the lock is gone."""
+    monkeypatch.setattr(sqlite, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(sqlite, "LOCK_SECONDS", LONG_SECONDS)
+
+    async def scenario(store: Store) -> None:
+        with locked(path), pytest.raises(StoreUnavailable):
+            await store.add_todo(todo())
+        monkeypatch.setattr(sqlite, "TIMEOUT_SECONDS", LONG_SECONDS)
+        monkeypatch.setattr(sqlite, "QUEUE_SECONDS", LONG_SECONDS)
+        kept = todo("kept")
+        await store.add_todo(kept)
+        assert await store.list_todos() == [kept]
+
+    create(path)
+    run_on(path, scenario)
+
+
 def test_full_disk(path: Path) -> None:
     """A disk that takes no more is told clearly; reading goes on, and writing when there is room again."""
     program = """
