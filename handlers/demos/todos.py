@@ -50,12 +50,27 @@ class TodoFields(msgspec.Struct, forbid_unknown_fields=True):
 
     def given(self) -> dict[str, Any]:
         """The fields that are there, checked."""
-        fields = {
-            name: value for name, value in msgspec.structs.asdict(self).items() if value is not msgspec.UNSET
-        }
+        fields = _without_unset({"title": self.title, "completed": self.completed})
         if "title" in fields:
             fields["title"] = check_title(fields["title"])
         return fields
+
+
+class WholeTodo(TodoFields, rename={"id": "_id", "created_at": "createdAt", "updated_at": "updatedAt"}):
+    """A todo as it was read, of which title and completed may differ; when it was changed does not matter."""
+
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    username: str | msgspec.UnsetType = msgspec.UNSET
+    created_at: str | msgspec.UnsetType = msgspec.UNSET
+    updated_at: str | msgspec.UnsetType = msgspec.UNSET
+
+    def fixed(self) -> dict[str, Any]:
+        """The fields that are there and that nobody can change."""
+        return _without_unset({"_id": self.id, "username": self.username, "createdAt": self.created_at})
+
+
+def _without_unset(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
 
 
 def check_title(title: str) -> str:
@@ -127,13 +142,23 @@ class TodoApi(TodoHandler):
         self.write_success(as_json(self.found(await self.app.store.get_todo(todo_id))))
 
     async def put(self, todo_id: str) -> None:
-        """Change the title, or whether it is completed, or both."""
-        fields = self.read_body(TodoFields).given()
+        """Change the title, or whether it is completed; the whole todo may be sent as it was read."""
+        body = self.read_body(WholeTodo)
+        fields, fixed = body.given(), body.fixed()
         if not fields:
             raise ClientError("title: this or completed is needed")
         async with turn(todo_id):
+            if fixed:
+                self._check_fixed(fixed, self.found(await self.app.store.get_todo(todo_id)))
             changed = self.found(await self.app.store.update_todo(todo_id, self.app.clock(), **fields))
             self.answer_and_tell("todo-updated", changed)
+
+    def _check_fixed(self, fixed: dict[str, Any], todo: Todo) -> None:
+        """Refuse other values of what stays as it is."""
+        present = as_json(todo)
+        for name, value in fixed.items():
+            if value != present[name]:
+                raise ClientError(f"{name}: it cannot be changed")
 
     async def delete(self, todo_id: str) -> None:
         """Remove it."""

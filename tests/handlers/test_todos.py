@@ -125,6 +125,27 @@ def test_update(guest: Visitor, admin: Visitor) -> None:
     assert guest.get(address).data == third
 
 
+def test_update_with_the_whole_todo(guest: Visitor, admin: Visitor) -> None:
+    """A todo may be sent back as it was read, with its changes; what cannot change gets 400 that names it."""
+    todo = make(guest)
+    address = f"{TODO}/{todo['_id']}"
+    changed = admin.send("PUT", address, {**todo, "title": "Buy bread"}).data
+    assert changed == {**todo, "title": "Buy bread", "updatedAt": changed["updatedAt"]}
+    # Read before that change: what is sent counts.
+    assert guest.send("PUT", address, {**todo, "completed": True}).data["title"] == todo["title"]
+    present = guest.get(address).data
+    for field, value in (
+        ("_id", "mine"),
+        ("username", "admin"),
+        ("createdAt", "1970-01-01T00:00:00.000Z"),
+        ("updatedAt", 1),
+    ):
+        answer = guest.send("PUT", address, {**todo, field: value})
+        assert (answer.status, field in answer.error) == (400, True)
+    assert guest.send("PUT", f"{TODO}/{'0' * 24}", todo).status == 404
+    assert guest.get(TODO).data == [present]
+
+
 def test_each_change_is_later(guest: Visitor) -> None:
     """Each change of a todo is told with a later time than the one before, however quickly they follow."""
     todo = make(guest)
