@@ -25,7 +25,7 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, InvalidResponse, NoPermissionError, RedisError
 
 from ..errors import StartError
 from ..redis_url import options_of, wrong_url
@@ -246,6 +246,8 @@ class RedisBridge(Bridge):
 
     def _on_acknowledged(self, reply: Any) -> None:
         """Take off what Redis has published."""
+        if not self._under_way:
+            raise _damaged(reply)
         item = self._queue.popleft()
         self._queued_bytes -= len(item.command)
         self._under_way -= 1
@@ -336,11 +338,17 @@ class RedisBridge(Bridge):
                 link.write(command(word, *(self._prefix + topic for topic in topics)))
 
     def _on_heard(self, reply: Any) -> None:
-        word, channel, rest = reply
+        try:
+            word, channel, rest = reply
+            topic = "" if word == b"unsubscribe" else self._topics[channel]
+        except (KeyError, TypeError, ValueError):
+            raise _damaged(reply) from None
         if word == b"message":
-            self._on_message(self._topics[channel], rest)
+            if not isinstance(rest, bytes):
+                raise _damaged(reply)
+            self._on_message(topic, rest)
         elif word == b"subscribe":
-            self._on_subscribed(self._topics[channel])
+            self._on_subscribed(topic)
 
     def _on_subscribed(self, topic: str) -> None:
         if topic in self._wanted:
@@ -534,6 +542,11 @@ class _Line:
                 self.link.close()
                 self.link = None
             await connection.disconnect(nowait=True)
+
+
+def _damaged(reply: Any) -> InvalidResponse:
+    """What to raise for an answer to nothing that was asked: bytes were lost on its way."""
+    return InvalidResponse(f"not an answer to what was asked: {reply!r:.100}")
 
 
 def retry_seconds(attempts: int, chance: float) -> float:

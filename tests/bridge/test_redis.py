@@ -28,7 +28,7 @@ from jpulse.bridge.base import (
     new_instance,
     own_topic,
 )
-from jpulse.bridge.redis import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, RedisBridge, retry_seconds
+from jpulse.bridge.redis import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, TROUBLE, RedisBridge, retry_seconds
 from jpulse.errors import SettingsError, StartError
 
 from ..patience import LONG_SECONDS, Stopwatch
@@ -385,6 +385,27 @@ def test_forgotten_sender(redis_url: str, prefix: str) -> None:
             publish(redis_url, channel(prefix, ALL), stranger(1, b"1"))
             await a.hears_all(b"9", b"1")
             assert (a.bridge.figures.duplicates, a.bridge.figures.gaps) == (0, 0)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *([b"subscribe", b"jpulse:n\r\n:2", 1], [b"message", b"x", b"y"], [b"message", [b"x"], b"y"]),
+        *([b"message", b"known", 3], [b"message", b"known"], 7, None),
+    ],
+)
+def test_answer_out_of_which_bytes_vanished(prefix: str, reply: Any) -> None:
+    """An answer to nothing that was asked is the connection's trouble, which is made anew, and no fault."""
+
+    async def scenario() -> None:
+        bridge = End("redis://127.0.0.1:1", prefix).bridge
+        bridge._topics[b"known"] = CHAT
+        with pytest.raises(TROUBLE):
+            bridge._on_heard(reply)
+        with pytest.raises(TROUBLE):
+            bridge._on_acknowledged(reply)
 
     run(scenario)
 
