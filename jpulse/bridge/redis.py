@@ -264,8 +264,7 @@ class RedisBridge(Bridge):
         """
         deadline = monotonic() + GATHER_SECONDS
         while self._queue and self._audience > 1 and monotonic() < deadline:
-            answer = await link.ask("PUBSUB", "NUMSUB", self._prefix + ALL)
-            if int(answer[1]) >= self._audience:
+            if _listeners(await link.ask("PUBSUB", "NUMSUB", self._prefix + ALL)) >= self._audience:
                 return
             await asyncio.sleep(0.05)
 
@@ -542,6 +541,14 @@ class _Line:
                 self.link.close()
                 self.link = None
             await connection.disconnect(nowait=True)
+
+
+def _listeners(reply: Any) -> int:
+    """How many listen to the one topic that PUBSUB NUMSUB was asked for."""
+    try:
+        return int(reply[1])
+    except (IndexError, TypeError, ValueError):
+        raise _damaged(reply) from None
 
 
 def _damaged(reply: Any) -> InvalidResponse:

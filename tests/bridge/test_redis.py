@@ -28,7 +28,14 @@ from jpulse.bridge.base import (
     new_instance,
     own_topic,
 )
-from jpulse.bridge.redis import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, TROUBLE, RedisBridge, retry_seconds
+from jpulse.bridge.redis import (
+    FIRST_RETRY_SECONDS,
+    LAST_RETRY_SECONDS,
+    TROUBLE,
+    RedisBridge,
+    _listeners,
+    retry_seconds,
+)
 from jpulse.errors import SettingsError, StartError
 
 from ..patience import LONG_SECONDS, Stopwatch
@@ -408,6 +415,13 @@ def test_answer_out_of_which_bytes_vanished(prefix: str, reply: Any) -> None:
             bridge._on_acknowledged(reply)
 
     run(scenario)
+
+
+@pytest.mark.parametrize("reply", [[], [b"topic"], [b"topic", b"x"], [b"topic", None], 7, None])
+def test_damaged_count_of_listeners(reply: Any) -> None:
+    """A count of listeners that is none is the connection's trouble as well."""
+    with pytest.raises(TROUBLE):
+        _listeners(reply)
 
 
 def test_garbage(redis_url: str, prefix: str, caplog: pytest.LogCaptureFixture) -> None:
