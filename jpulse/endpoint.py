@@ -25,7 +25,7 @@ from .handshake import (
 from .namespace import Namespace
 from .store.base import StoreUnavailable
 from .streams import take_trouble
-from .transport import take_over
+from .transport import stay_open, take_over
 from .web import BaseHandler, write_failure
 
 log = logging.getLogger("jpulse.endpoint")
@@ -141,6 +141,7 @@ def shake_hands(handler: WebSocketHandler, agreement: Agreement | None = None) -
     handler.set_header("Sec-WebSocket-Accept", WebSocketProtocol13.compute_accept_value(key))
     if agreement is not None:
         handler.set_header("Sec-WebSocket-Extensions", agreement.answer)
+    stay_open(handler.request.connection)
     # What `set_cookie` was told is not cleared: an extended session has its cookie in this answer.
     handler.finish()
     return handler.detach()

@@ -15,6 +15,8 @@ import socket
 import ssl
 import struct
 
+from tornado.http1connection import HTTP1Connection
+from tornado.httputil import HTTPConnection
 from tornado.iostream import IOStream
 from tornado.util import _websocket_mask
 
@@ -180,6 +182,17 @@ def adopt(sock: socket.socket, connection: BaseConnection) -> SocketTransport:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     kind = TlsTransport if isinstance(sock, ssl.SSLSocket) else SocketTransport
     return kind(sock, connection)
+
+
+def stay_open(connection: HTTPConnection | None) -> None:
+    """
+    Let an HTTP connection outlive its answer, which is 101, also if it was to be its last one.
+
+    Else Tornado writes `Connection: close` over our `Connection: Upgrade` and closes the stream
+    before it is taken over: during a drain, when no connection is kept alive.
+    """
+    if isinstance(connection, HTTP1Connection):
+        connection._disconnect_on_finish = False
 
 
 def take_over(stream: IOStream, connection: BaseConnection) -> None:

@@ -64,6 +64,7 @@ ORDER = (
 KEEPER = "transport"
 PRIVATE_NAMES = {
     "_closed",
+    "_disconnect_on_finish",
     "_read_buffer",
     "_read_buffer_size",
     "_state",

@@ -142,7 +142,10 @@ def open_files(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def test_request_that_comes_late(serve: Serve, swarm: Swarm, asking: ExitStack) -> None:
+@pytest.mark.parametrize("headers", [{}, {"X-Twice": "1", "x-twice": "2"}], ids=["usual", "unusual"])
+def test_request_that_comes_late(
+    serve: Serve, swarm: Swarm, asking: ExitStack, headers: dict[str, str]
+) -> None:
     """Whom a worker accepted before it retired is let in while it drains, and told 1012 with the rest."""
     server = serve("--processes", "2", "--drain-seconds", "6", app=APP)
     server.expected_log = (r"jpulse\.prefork: worker \d+ ended \(exit status 0\)",)
@@ -156,7 +159,7 @@ def test_request_that_comes_late(serve: Serve, swarm: Swarm, asking: ExitStack) 
     os.kill(victim, signal.SIGUSR1)
     swarm.run_until(lambda: any(member.closes for member in swarm.members), 10, "the first close")
     for client in late:
-        client.send(client.handshake_request(RELAY))
+        client.send(client.handshake_request(RELAY, headers))
     assert [client.read_head()[0] for client in late] == [101] * len(late)
     with_victim = [client for client in late if client.read_data("here")["pid"] == victim]
     assert with_victim
