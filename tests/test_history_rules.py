@@ -232,6 +232,13 @@ def test_not_handled_in_a_short_drain() -> None:
     assert found([*last, *rest, Late(ONE, 8.4, 7.5)]) == []
 
 
+def test_not_handled_before_a_kill() -> None:
+    """A process that is killed leaves undone what its handlers were at, and nothing older."""
+    last = [*three(), Sent(ANN, 8, ANN, 0), *go(ANN, ONE, 8.01)]
+    assert found([*last, Fault(WORKER_KILLED, 8.02, 8.02, 9, ONE)]) == []
+    assert found([*last, Fault(WORKER_KILLED, 9, 9, 10, ONE)]) == ["unhandled"]
+
+
 def test_handled_out_of_turn() -> None:
     """A message that is handled before an earlier one of the same connection is found."""
     sent = [Sent(ANN, 2, ANN, 0), Sent(ANN, 2, ANN, 1), *get(4, (ANN, 1), ANN, BOB, CID)]

@@ -21,6 +21,8 @@ CROSSING_SECONDS = 2.0
 PRESENCE_SECONDS, FORGET_SECONDS = 1.0, 12.0
 #: A setting of the run: what handlers have to finish when a process ends.
 DRAIN_SECONDS = 2.0
+#: The slowest handler of the run is done by then; who is killed leaves undone what it was at.
+HANDLER_SECONDS = 0.5
 #: A namespace that has been empty here for so long may not be heard any more.
 LINGER_SECONDS = 1.5
 
@@ -135,6 +137,8 @@ def _was_heard_out(visit: Visit, process: Process) -> bool:
         return visit.is_complete and not process.was_killed
     if visit.ended.how != ASKED:
         return False
+    if process.was_killed:
+        return visit.ended.at < process.ended - HANDLER_SECONDS
     drain = process.ended - DRAIN_SECONDS - 1
     return visit.ended.at < drain or not any(drain < end for _, end in process.pauses)
 
