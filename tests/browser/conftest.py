@@ -74,6 +74,11 @@ class ConsoleLog:
             self.complaints.append(message.text)
 
 
+def wait_until_drawn(page: Any) -> None:
+    """Wait for two frames: Chromium drops keys that are pressed before a new page is drawn."""
+    page.wait_for_function("() => (window.framesSeen = (window.framesSeen ?? 0) + 1) > 2")
+
+
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
     """

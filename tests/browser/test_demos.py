@@ -12,7 +12,7 @@ import pytest
 
 from ..conftest import Server
 from ..test_readme import block
-from .conftest import PATIENCE_MS, ConsoleLog, region_names
+from .conftest import PATIENCE_MS, ConsoleLog, region_names, wait_until_drawn
 
 OTHERS = "#emoji-stage .cursor:not(.is-own)"
 
@@ -247,6 +247,7 @@ def test_regions_have_different_names(page: Any, site: Server) -> None:
 def test_tabs(page: Any, site: Server) -> None:
     """Tabs are addressed by the hash, move with the arrow keys, and the back button goes back."""
     page.goto(f"{site.url}/hello-websocket/#how")
+    wait_until_drawn(page)
     how, emoji = page.get_by_role("tab", name="How it works"), page.get_by_role("tab", name="Emoji cursors")
     assert how.get_attribute("aria-selected") == "true"
     assert page.locator("#how").is_visible()

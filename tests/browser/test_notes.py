@@ -12,7 +12,7 @@ import pytest
 from ..conftest import ADMIN_PASSWORD, ROOT, Server
 from ..handlers.test_notes import clear, fill
 from ..visitor import Visitor
-from .conftest import PATIENCE_MS, ConsoleLog
+from .conftest import PATIENCE_MS, ConsoleLog, wait_until_drawn
 from .test_todo import eventually, has_focus, says, toast
 
 PATH = "/api/1/ws/hello-notes"
@@ -82,6 +82,7 @@ def open_window(browser: Any, site: Server, console: ConsoleLog) -> Iterator[Ope
         page.add_init_script(script)
         page.goto(f"{site.url}/hello-websocket/#notes")
         loaded(page)
+        wait_until_drawn(page)
         return page
 
     yield open_one

@@ -10,7 +10,7 @@ import pytest
 from handlers.demos.sources import examples, find_example
 
 from ..conftest import Server
-from .conftest import ConsoleLog
+from .conftest import ConsoleLog, wait_until_drawn
 
 #: Longer than the page waits before its first attempt to reconnect: 2 s, give or take a quarter.
 RECONNECT_MS = 2600
@@ -30,6 +30,7 @@ def server(shared: Server) -> Iterator[Server]:
 def open_tab(page: Any, server: Server, name: str) -> Any:
     """Open one of the tabs; returns its panel."""
     page.goto(f"{server.url}/hello-websocket/#{name}")
+    wait_until_drawn(page)
     return page.locator(f"[role=tabpanel]:has(#{name}), [role=tabpanel]#{name}").first
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from ..conftest import ADMIN_PASSWORD, Server
 from ..visitor import Visitor
-from .conftest import PATIENCE_MS, PATIENCE_SECONDS, ConsoleLog
+from .conftest import PATIENCE_MS, PATIENCE_SECONDS, ConsoleLog, wait_until_drawn
 
 REST = "/api/1/todo"
 MAX_TITLE = 200
@@ -61,6 +61,7 @@ def open_window(browser: Any, site: Server, console: ConsoleLog) -> Iterator[Ope
         page.goto(f"{site.url}/hello-websocket/#todo")
         wait_for_status(page, "connected")
         page.wait_for_function("() => document.querySelector('#todo-count').textContent !== ''")
+        wait_until_drawn(page)
         return page
 
     yield open_one
