@@ -16,7 +16,8 @@ CPU is that of the server's processes alone, in which the kernel's part of sendi
 Half load is half of what each server takes when it has a core for itself, so the rates differ.
 All answer a message of 42 bytes with the same envelope of about 110; those in Python read and write JSON with
 msgspec, those of Socket.IO with what they bring along. jPulse runs with its limits, statistics, activity log,
-ctx and heartbeat on, but without a message rate (max_messages_per_second=0): a closed loop is above any.
+ctx and heartbeat on, but without a message rate (max_messages_per_second=0), as a closed loop is above any,
+and without refusing clients when it is overloaded (max_loop_lag_seconds=0).
 What serves and what asks have a core each; where there are fewer than four cores, the second process shares
 with them, so that only CPU per delivery and not messages per second can be compared."""
 

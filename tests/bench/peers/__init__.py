@@ -65,6 +65,8 @@ def _jpulse_command(tools: Tools, port: int, folder: Path) -> list[str]:
         *("--data-dir", str(folder / "data"), "--max-connections", str(MAX_CONNECTIONS)),
         # It is ended when its clients have gone: nobody is to be sent away in good order.
         *("--drain-seconds", "0"),
+        # On a crowded machine a full core would be taken for an overload, and clients be refused.
+        *("--max-loop-lag-seconds", "0"),
     ]
 
 
