@@ -22,14 +22,13 @@ from jpulse.prefork import HURRY, RETIRE, Lifeline, Supervisor
 
 
 def tell(what: str) -> None:
-    """Write one line."""
-    print(what, flush=True)
+    """Write one line in one step: others may write at the same moment."""
+    os.write(1, f"{what}\n".encode())
 
 
 def end(number: int, frame: FrameType | None) -> NoReturn:
     """End as a worker does that has drained."""
     tell(f"drained {os.getpid()}")
-    sys.stdout.flush()
     os._exit(0)
 
 
