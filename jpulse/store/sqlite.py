@@ -203,8 +203,7 @@ class SqliteStore(Store):
             with _synced(connection, synced), _transaction(connection):
                 done = work(connection)
                 # Whoever asked has been told by now that it did not happen.
-                if time.monotonic() > given_up_at:
-                    raise StoreUnavailable("the database is too busy; try again in a moment")
+                _refuse_after(given_up_at)
                 return done
 
         return await _open_lane(self._writer).run(transact)
@@ -382,8 +381,7 @@ class _Lane:
         latest = time.monotonic() + QUEUE_SECONDS
 
         def begin() -> T:
-            if time.monotonic() > latest:
-                raise StoreUnavailable("the database is too busy; try again in a moment")
+            _refuse_after(latest)
             assert self._connection is not None
             return work(self._connection)
 
@@ -397,6 +395,12 @@ class _Lane:
     async def _submit(self, work: Callable[[], T]) -> T:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _refuse_after(moment: float) -> None:
+    """Refuse what is no longer waited for."""
+    if time.monotonic() > moment:
+        raise StoreUnavailable("the database is too busy; try again in a moment")
 
 
 def _open_lane(lane: _Lane | None) -> _Lane:
