@@ -205,15 +205,20 @@ class BoundedBody(HTTPMessageDelegate):
 
 def answer_early(connection: HTTPConnection | None) -> None:
     """Let the peer of a request send the rest for nothing, so that it hears the answer."""
-    stream = getattr(connection, "stream", None)
-    if isinstance(stream, HttpStream):
+    stream = _stream_of(connection)
+    if stream is not None:
         stream.answers_early = True
 
 
 def take_trouble(connection: HTTPConnection | None) -> StoreUnavailable | None:
     """What is known of the store already for the request at hand, once."""
-    stream = getattr(connection, "stream", None)
-    if not isinstance(stream, HttpStream):
+    stream = _stream_of(connection)
+    if stream is None:
         return None
     trouble, stream.trouble = stream.trouble, None
     return trouble
+
+
+def _stream_of(connection: HTTPConnection | None) -> HttpStream | None:
+    stream = getattr(connection, "stream", None)
+    return stream if isinstance(stream, HttpStream) else None
