@@ -4,13 +4,12 @@ from datetime import datetime
 from typing import Any
 
 from jpulse.activity import iso_time as iso_time
+from jpulse.namespace import PREFIX as PREFIX
 
 #: What a namespace's colour means, for those whom a colour tells nothing.
 STATUS_WORDS = {"green": "Active", "yellow": "Quiet", "red": "Silent"}
 BRIDGE_WORDS = {"up": "Connected", "down": "Not reached"}
 NOTHING = "–"
-#: What all namespaces begin with; narrow windows leave it out.
-PREFIX = "/api/1/ws/"
 #: Units of time, each with the number of the next smaller one that it has.
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
