@@ -16,7 +16,7 @@ from ..patience import Stopwatch
 from ..raw_client import RawClient
 from ..visitor import Visitor
 from .drain import APP, REFUSED, Drain, LoadBalancer
-from .processes import children_of, is_redis
+from .processes import children_of, is_redis, open_files
 from .support import assert_none_twice
 from .swarm import RELAY, Swarm
 
@@ -135,11 +135,6 @@ def test_worker_that_drains_alone(serve: Serve, swarm: Swarm) -> None:
         swarm.run_until(lambda: len(re.findall("worker .* serves", server.log)) == 3, 10, "a successor")
     assert balancer.course() == [200]
     assert all(member.closes == ([1012] if member.pid == victim else []) for member in swarm.members)
-
-
-def open_files(pid: int) -> int:
-    """How many descriptors a process has."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Twice": "1", "x-twice": "2"}], ids=["usual", "unusual"])
