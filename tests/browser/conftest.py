@@ -75,7 +75,7 @@ class ConsoleLog:
 
 
 def wait_until_drawn(page: Any) -> None:
-    """Wait for two frames: Chromium drops keys that are pressed before a new page is drawn."""
+    """Wait for two frames: a key that was pressed as soon as a page could be asked was lost once."""
     page.wait_for_function("() => (window.framesSeen = (window.framesSeen ?? 0) + 1) > 2")
 
 
