@@ -1,11 +1,15 @@
-"""What the system says of processes: who is whose child, and who was left behind."""
+"""What the system says of processes: who is whose child, and who was left behind; and how to freeze one."""
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from ..conftest import wait_until
 
 REDIS_NAMES = ("redis-server", "valkey-server")
 
@@ -76,3 +80,14 @@ def _parent_and_state(pid: int) -> tuple[int, str]:
 def open_files(pid: int) -> int:
     """How many files, pipes and sockets a process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Let a process do nothing for a while."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: _parent_and_state(pid)[1] == "T", what="a process to freeze")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

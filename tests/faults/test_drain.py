@@ -6,17 +6,20 @@ import json
 import os
 import re
 import signal
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from ..conftest import Server, wait_until
 from ..patience import Stopwatch
 from ..raw_client import RawClient
+from ..support import make_certificate
 from ..visitor import Visitor
 from .drain import APP, REFUSED, Drain, LoadBalancer
-from .processes import children_of, is_redis, open_files
+from .processes import children_of, frozen, is_redis
 from .support import assert_none_twice
 from .swarm import RELAY, Swarm
 
@@ -137,29 +140,35 @@ def test_worker_that_drains_alone(serve: Serve, swarm: Swarm) -> None:
     assert all(member.closes == ([1012] if member.pid == victim else []) for member in swarm.members)
 
 
-@pytest.mark.parametrize("headers", [{}, {"X-Twice": "1", "x-twice": "2"}], ids=["usual", "unusual"])
-def test_request_that_comes_late(
-    serve: Serve, swarm: Swarm, asking: ExitStack, headers: dict[str, str]
-) -> None:
+@pytest.mark.parametrize("way", ["usual", "unusual", "tls"])
+def test_request_that_comes_late(serve: Serve, asking: ExitStack, tmp_path: Path, way: str) -> None:
     """Whom a worker accepted before it retired is let in while it drains, and told 1012 with the rest."""
-    server = serve("--processes", "2", "--drain-seconds", "6", app=APP)
+    options, tls = list[str](), None
+    if way == "tls":
+        certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+        make_certificate(certificate, key)
+        options += ["--tls-certificate", str(certificate), "--tls-key", str(key)]
+        tls = ssl.create_default_context(cafile=str(certificate))
+    server = serve("--processes", "2", "--drain-seconds", "6", *options, app=APP)
     server.expected_log = (r"jpulse\.prefork: worker \d+ ended \(exit status 0\)",)
-    swarm.join_many(server.port, 40)
-    before = {pid: open_files(pid) for pid in {member.pid for member in swarm.members}}
-    late = [asking.enter_context(RawClient(server.port, shake_hands=False)) for _ in range(20)]
-    # Accepted by now: who connects later is answered.
-    assert Visitor(server.port).get("/healthz").status == 200
-    # One of them may have accepted all.
-    victim = max(before, key=lambda pid: open_files(pid) - before[pid])
-    os.kill(victim, signal.SIGUSR1)
-    swarm.run_until(lambda: any(member.closes for member in swarm.members), 10, "the first close")
+    retiring, other = [pid for pid in children_of(server.pid) if not is_redis(pid)]
+    with frozen(other):
+        # To close these takes a while.
+        for _ in range(40):
+            asking.enter_context(RawClient(server.port, RELAY, tls=tls))
+        late = [asking.enter_context(RawClient(server.port, tls=tls, shake_hands=False)) for _ in range(20)]
+        # Who connects last is the last to be accepted.
+        asking.enter_context(RawClient(server.port, RELAY, tls=tls))
+    os.kill(retiring, signal.SIGUSR1)
+    server.wait_for_log(rf"\[{retiring}\] jpulse\.server: draining 41 connections")
     for client in late:
-        client.send(client.handshake_request(RELAY, headers))
+        client.send(
+            client.handshake_request(RELAY, {"X-Twice": "1", "x-twice": "2"} if way == "unusual" else {})
+        )
     assert [client.read_head()[0] for client in late] == [101] * len(late)
-    with_victim = [client for client in late if client.read_data("here")["pid"] == victim]
-    assert with_victim
-    assert {client.read_close()[0] for client in with_victim} == {1012}
-    swarm.run_until(lambda: len(re.findall("worker .* serves", server.log)) == 3, 20, "a successor")
+    assert {client.read_data("here")["pid"] for client in late} == {retiring}
+    assert {client.read_close()[0] for client in late} == {1012}
+    wait_until(lambda: len(re.findall("worker .* serves", server.log)) == 3, 20, "a successor")
 
 
 def test_nobody_hangs_behind_a_port_that_is_not_served(serve: Serve, swarm: Swarm) -> None:
