@@ -14,7 +14,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from tornado.httpserver import HTTPServer
@@ -88,8 +88,16 @@ class Door:
     until some are free.
     """
 
-    def __init__(self, app: App, context: ssl.SSLContext | None = None, *, shared: bool = False) -> None:
+    def __init__(
+        self,
+        app: App,
+        context: ssl.SSLContext | None = None,
+        *,
+        shared: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._app = app
+        self._clock = clock
         self._http = HTTPServer(
             Requests(app, self._on_headers),
             idle_connection_timeout=max(HTTP_TIMEOUT_SECONDS, app.config.handshake_seconds),
@@ -106,7 +114,7 @@ class Door:
         self._waiting: dict[HttpStream, tuple[float, int, str]] = {}
         self._lookups: set[asyncio.Task[None]] = set()
         tick = min(1.0, app.config.handshake_seconds / 4)
-        self._sweeping = Repeating(lambda: self.sweep(time.monotonic()), tick)
+        self._sweeping = Repeating(self.sweep, tick)
         self._scarcity = Scarcity()
         self._retry: asyncio.TimerHandle | None = None
 
@@ -157,7 +165,7 @@ class Door:
                 self._wait_for_descriptors()
                 return
             sock.setblocking(False)
-            self._receive(sock, address, time.monotonic() + self._app.config.handshake_seconds)
+            self._receive(sock, address, self._clock() + self._app.config.handshake_seconds)
             if self._scarcity.is_near(sock.fileno()):
                 self._wait_for_descriptors()
                 return
@@ -195,12 +203,13 @@ class Door:
         self._awaited.pop(stream, None)
 
     def _on_waiting(self, stream: HttpStream, address: str) -> None:
-        self._waiting.setdefault(stream, (time.monotonic(), stream.taken, address))
+        self._waiting.setdefault(stream, (self._clock(), stream.taken, address))
 
     # Who takes too long, and too many
 
-    def sweep(self, now: float) -> None:
-        """Show out who has not asked for anything, or takes no answer, at the monotonic time `now`."""
+    def sweep(self) -> None:
+        """Show out who has not asked for anything, or takes no answer."""
+        now = self._clock()
         for each in [each for each, (deadline, _) in self._awaited.items() if deadline <= now]:
             _, address = self._awaited.pop(each)
             self._count("slow", address)

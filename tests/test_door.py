@@ -50,6 +50,8 @@ class TwoWays:
     """One application behind two ports: at one the door, at the other Tornado's HTTP server alone."""
 
     def __init__(self, folder: Path) -> None:
+        #: How far the door's clock is ahead, in seconds.
+        self._ahead = 0.0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -80,7 +82,8 @@ class TwoWays:
         await self.app.auth.add_user("ann", "correct horse")
         (by_door,), (by_tornado,) = bind_sockets(0, "127.0.0.1"), bind_sockets(0, "127.0.0.1")
         self.ports = [each.getsockname()[1] for each in (by_door, by_tornado)]
-        self.door, self._tornado = Door(self.app), HTTPServer(self.app)
+        self.door = Door(self.app, clock=lambda: time.monotonic() + self._ahead)
+        self._tornado = HTTPServer(self.app)
         self.door.open([by_door])
         self._tornado.add_sockets([by_tornado])
         _, self.cookie = await self.app.auth.sign_in("ann", "correct horse", "10.0.0.1")
@@ -98,6 +101,15 @@ class TwoWays:
         await self.door.close()
         await self._tornado.close_all_connections()
         await self.app.stop()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let it be later for the door."""
+
+        async def pass_it() -> None:
+            self._ahead += seconds
+            self.door.sweep()
+
+        self.run(pass_it())
 
     def outcome(self, port: int, request: bytes) -> tuple[Any, ...]:
         """What becomes of a request: a status with its envelope, or a connection with what it is told."""
@@ -414,39 +426,30 @@ def test_silent_visitors_do_not_hold_a_drain(serve: Callable[..., Server]) -> No
 def test_answers_that_are_not_taken(two_ways: TwoWays) -> None:
     """Who takes nothing of an answer for a minute is shown out, not before, and counted."""
     refused = two_ways.app.overview.refusals
-
-    async def sweep_after(seconds: float) -> None:
-        two_ways.door.sweep(time.monotonic() + seconds)
-
     before = refused["unread"]
     with RawClient(two_ways.ports[0], shake_hands=False, receive_buffer=4096) as client:
         page = client.handshake_request("/static/jpulse/jpulse.js", {"Upgrade": "", "Connection": ""})
         client.send(page * 300)
         wait_until(lambda: len(two_ways.door._waiting) == 1)
-        two_ways.run(sweep_after(HTTP_TIMEOUT_SECONDS - 10))
+        two_ways.pass_time(HTTP_TIMEOUT_SECONDS / 2)
         assert refused["unread"] == before
         # If the kernel has just taken something, the time begins anew.
-        for times in (1, 2, 3):
-            two_ways.run(sweep_after(times * (HTTP_TIMEOUT_SECONDS + 1)))
+        for _ in range(3):
+            two_ways.pass_time(HTTP_TIMEOUT_SECONDS + 1)
         assert refused["unread"] == before + 1
     assert not two_ways.door._waiting
 
 
 def test_answers_that_are_taken_slowly(two_ways: TwoWays) -> None:
     """Who takes something of an answer now and then gets all of it."""
-    refused, seconds = two_ways.app.overview.refusals, HTTP_TIMEOUT_SECONDS
-
-    async def sweep_at(now: float) -> None:
-        two_ways.door.sweep(now)
-
-    before, now = refused["unread"], time.monotonic()
+    refused = two_ways.app.overview.refusals
+    before = refused["unread"]
     with RawClient(two_ways.ports[0], shake_hands=False, receive_buffer=4096) as client:
         page = client.handshake_request("/static/jpulse/jpulse.js", {"Upgrade": "", "Connection": ""})
         client.send(page * 150)
         for _ in range(150):
             client.read_body(client.read_head()[1])
-            two_ways.run(sweep_at(now))
-            now += seconds / 100
+            two_ways.pass_time(HTTP_TIMEOUT_SECONDS / 100)
     assert refused["unread"] == before
 
 
