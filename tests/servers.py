@@ -83,11 +83,12 @@ class Daemon:
 
 
 class MongoServer(Daemon):
-    """A mongod with its data in a folder; it keeps its port over restarts."""
+    """A mongod with its data in a folder; it keeps its port over restarts. More options may be given."""
 
-    def __init__(self, program: Path, folder: Path) -> None:
+    def __init__(self, program: Path, folder: Path, *options: str) -> None:
         self._program = program
         self._folder = folder
+        self._options = options
         (folder / "data").mkdir(parents=True)
         self.port = free_port()
         self.start()
@@ -105,13 +106,14 @@ class MongoServer(Daemon):
                 *("--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
                 *("--setParameter", "diagnosticDataCollectionEnabled=false"),
                 *("--logpath", self._folder / "mongod.log", "--logappend"),
+                *self._options,
             ],
             stdout=subprocess.DEVNULL,
         )
         self._wait_until_it_answers(self._folder / "mongod.log")
 
     def _answers(self) -> bool:
-        with client(self.url, serverSelectionTimeoutMS=500) as mongo:
+        with client(self.url, serverSelectionTimeoutMS=500, directConnection=True) as mongo:
             try:
                 mongo.admin.command("ping")
             except PyMongoError:

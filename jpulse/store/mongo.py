@@ -58,8 +58,7 @@ TIMEOUT_SECONDS = 4.8
 TTL_GRACE_SECONDS = 3600
 BATCH_DOCUMENTS = 1000
 
-#: These win over what the URL says; the store's promises depend on them. Writes are retried
-#: only where MongoDB can tell a second attempt from the first; on a standalone the driver does not.
+#: These win over what the URL says; the store's promises depend on them.
 OPTIONS: dict[str, Any] = {
     "appname": "jpulse",
     "serverSelectionTimeoutMS": int(1000 * SELECTION_SECONDS),
@@ -80,20 +79,24 @@ class MongoStore(Store):
         self._idle = asyncio.Event()
 
     async def open(self) -> None:
-        self._client = self._make_client()
+        self._client = self._make_client(retryWrites=True)
         try:
             async with self._asking() as db:
-                await db.command("ping")
+                hello = await db.command("hello")
+            if not _tells_attempts_apart(hello):
+                await asyncio.to_thread(self._client.close)
+                self._client = self._make_client(retryWrites=False)
+            async with self._asking() as db:
                 await _make_indexes(db)
         except StoreError as error:
             await self.close()
             why = _short(error.__cause__ or error)
             raise StoreStartError(f"mongo_url: cannot use MongoDB at {_place(self._url)}: {why}") from None
 
-    def _make_client(self) -> AsyncIOMotorClient[Document]:
+    def _make_client(self, **options: Any) -> AsyncIOMotorClient[Document]:
         try:
             loop = asyncio.get_running_loop()
-            return AsyncIOMotorClient(self._url, io_loop=loop, **OPTIONS)
+            return AsyncIOMotorClient(self._url, io_loop=loop, **OPTIONS, **options)
         except (PyMongoError, ValueError) as error:
             # The driver's texts quote what it could not read, and that may be a part of the password.
             why = "quote user name and password by RFC 3986" if "@" in self._url else _short(error)
@@ -324,6 +327,17 @@ async def _evict(db: AsyncIOMotorDatabase[Document], max_notes: int) -> list[str
     too_many = await latest.skip(max(0, max_notes)).to_list(None)
     # One that was updated meanwhile does not match any more, and stays.
     return [each["_id"] for each in reversed(too_many) if await db.notes.find_one_and_delete(each)]
+
+
+def _tells_attempts_apart(hello: Document) -> bool:
+    """
+    Tell by a server's `hello` whether it knows a second attempt at a write from the first.
+
+    A standalone does not, and there the driver (PyMongo 4.20) must not try again: it raises the failure
+    of the first attempt once more, out of a connection that is sound, and takes that for broken with all
+    others. Twenty who write go on like this for ever.
+    """
+    return "setName" in hello or hello.get("msg") == "isdbgrid"
 
 
 # What went wrong

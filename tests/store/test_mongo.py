@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from jpulse.store.base import Store, StoreStartError, StoreUnavailable, new_id
 from jpulse.store.mongo import MongoStore
 
+from ..conftest import wait_until
 from ..patience import LONG_SECONDS, Stopwatch
-from ..servers import MongoServer, client, free_port
+from ..servers import MongoServer, client, find_mongod, free_port
 from .conftest import NOW, PROMISE_SECONDS, Scenario, T, refused, run_with, session, todo, user
 
 
@@ -278,17 +280,77 @@ def test_killed_under_load(mongo_server: MongoServer) -> None:
 
         writers = [asyncio.create_task(write()) for _ in range(20)]
         kills = 0
-        while kills < 2 or (not refusals and kills < 20):
+        try:
+            while kills < 2 or (not refusals and kills < 20):
+                await progress(100)
+                await asyncio.to_thread(mongo_server.kill)
+                await asyncio.to_thread(mongo_server.start)
+                kills += 1
             await progress(100)
-            await asyncio.to_thread(mongo_server.kill)
-            await asyncio.to_thread(mongo_server.start)
-            kills += 1
-        await progress(100)
-        done.set()
-        await asyncio.gather(*writers)
+        finally:
+            done.set()
+            await asyncio.gather(*writers)
         assert refusals, "the load did not notice the kill"
         found = {each.id: each.title for each in await store.list_todos(1_000_000)}
         for todo_id, title in acknowledged.items():
             assert found[todo_id] in (title, f"changed {todo_id}")
 
     run_on(mongo_server.url, scenario)
+
+
+def test_lost_connections_under_load(mongo_server: MongoServer) -> None:
+    """When the driver gives up its connections while twenty write, all goes on in a moment."""
+
+    async def scenario(store: Store) -> None:
+        assert isinstance(store, MongoStore)
+        assert store._client is not None
+        written, done = 0, asyncio.Event()
+
+        async def write() -> None:
+            nonlocal written
+            while not done.is_set():
+                if not await refused(store.add_todo(todo(id=new_id()))):
+                    written += 1
+
+        async def progress() -> None:
+            goal = written + 200
+            async with asyncio.timeout(LONG_SECONDS):
+                while written < goal:
+                    await asyncio.sleep(0.01)
+
+        writers = [asyncio.create_task(write()) for _ in range(20)]
+        try:
+            await progress()
+            for _ in range(3):
+                # So it does itself when one of them breaks.
+                [server] = store._client.delegate._topology._servers.values()
+                server.pool.reset()
+                await progress()
+        finally:
+            done.set()
+            await asyncio.gather(*writers)
+
+    run_on(mongo_server.url, scenario)
+
+
+def test_replica_set(tmp_path: Path) -> None:
+    """In a replica set a write that a lost connection has cut off is tried again, and made once."""
+    options = ("--replSet", "all", "--setParameter", "enableTestCommands=1")
+    server = MongoServer(find_mongod(), tmp_path / "mongo", *options)
+    cut = {"failCommands": ["insert"], "closeConnection": True}
+    kept = todo()
+
+    async def scenario(store: Store) -> None:
+        with client(server.url, directConnection=True) as mongo:
+            mongo.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=cut)
+        await store.add_todo(kept)
+        assert await store.list_todos() == [kept]
+
+    try:
+        with client(server.url, directConnection=True) as mongo:
+            member = {"_id": 0, "host": f"127.0.0.1:{server.port}"}
+            mongo.admin.command("replSetInitiate", {"_id": "all", "members": [member]})
+            wait_until(lambda: mongo.admin.command("hello")["isWritablePrimary"], what="a primary")
+        run_on(f"{server.url}/?replicaSet=all", scenario)
+    finally:
+        server.kill()
